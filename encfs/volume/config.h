@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// The volume's configuration file (FORMAT.md "Configuration"): one JSON text, authenticated under
+// the volume key. Pure: text to structure and back; the caller reads and writes files.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "crypto/aead.h"
+#include "crypto/password_kdf.h"
+#include "crypto/secret.h"
+#include "encfs/volume/error.h"
+#include "encfs/volume/format.h"
+#include "encfs/volume/name_codec.h"
+
+namespace extencfs::volume {
+
+// A way to the volume key. The list is open: kinds come with the key commands.
+enum class SlotKind { kPassword };
+
+struct KeySlot {
+    std::uint32_t id = 0;          // never reused in a volume
+    SlotKind kind = SlotKind::kPassword;
+    std::string label;
+    std::string created;           // RFC 3339, UTC
+    std::string changed;
+    crypto::Argon2Cost cost{};
+    ByteArray<32> salt{};
+    ByteVector wrapped;            // nonce 24 || wrapped volume key 32 || tag 16
+};
+
+// A content key generation, wrapped under the volume key.
+struct WrappedGeneration {
+    std::uint32_t number = 0;
+    ByteVector wrapped;            // nonce 24 || 32 || tag 16
+};
+
+struct Config {
+    std::uint32_t version = kFormatVersion;
+    std::vector<std::string> features;   // see features.h; unknown = refuse
+    ByteArray<16> volume_id{};
+    std::uint64_t revision = 1;          // grows by one with each change
+    std::string creator;                 // "extencfs 0.1.0"
+    crypto::AeadKind content_cipher = crypto::AeadKind::kAes256Gcm;
+    NameEncoding name_encoding = NameEncoding::kBase64Url;
+    DirId root_id{};
+    std::vector<WrappedGeneration> generations;  // ascending; the last seals new files
+    std::vector<KeySlot> slots;                  // ascending ids
+    std::uint32_t next_slot_id = 1;
+    ByteArray<32> auth{};                        // MAC; set by serialize()
+};
+
+// Strict: every member known, every value in range, sizes bounded (1 MiB of text at most).
+// Does not authenticate: nothing but slots may be used before unlock() succeeded.
+// ERRORS: kDamaged (not JSON, missing or mistyped member: named), kUnsupported (named).
+Result<Config> parse_config(std::string_view text);
+
+// JSON text with `auth` computed.
+std::string serialize_config(const Config& config, BytesN<32> volume_key);
+
+// Makes a new configuration with one password slot and one generation; fills `volume_key`.
+struct NewVolume {
+    crypto::AeadKind content_cipher = crypto::AeadKind::kAes256Gcm;
+    NameEncoding name_encoding = NameEncoding::kBase64Url;
+    crypto::Argon2Cost cost = crypto::kArgon2Moderate;
+    std::string label;
+};
+Result<Config> new_config(const NewVolume& choice, Bytes password, crypto::Key256& volume_key);
+
+// Tries every password slot; then checks `auth`.
+// ERRORS: kWrongPassword (no slot opens), kDamaged (a slot opened but `auth` does not match: the
+// configuration was changed by somebody without the key), kNoMemory (Argon2).
+Result<crypto::Key256> unlock(const Config& config, Bytes password);
+
+// Adds a password slot wrapping `volume_key`. The caller serializes and writes.
+Result<std::uint32_t> add_password_slot(Config& config, BytesN<32> volume_key, Bytes password,
+                                        const crypto::Argon2Cost& cost, std::string label);
+
+}  // namespace extencfs::volume
