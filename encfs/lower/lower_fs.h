@@ -3,10 +3,9 @@
 // the seam at which tests inject faults, kill the program between two calls, and drop unsynced data.
 // Knows nothing of encryption.
 //
-// Every call is relative to a directory descriptor, takes a single path component (asserted: not
-// empty, no '/'; "." and ".." are refused with EINVAL) and never follows a symlink. Names are
-// NUL-terminated by the caller's std::string. Interrupted calls (EINTR) are retried. Descriptors are
-// close-on-exec.
+// Every call is relative to a directory descriptor, takes a single path component (EINVAL for an
+// empty one, "." and "..", and one with '/' or NUL in it) and never follows a symlink. Interrupted
+// calls (EINTR) are retried. Descriptors are close-on-exec.
 // THREADS: any, in parallel. ERRORS: the errno of the call.
 #pragma once
 
@@ -78,7 +77,8 @@ class LowerFs {
 
     // ---- descriptors ----
     virtual Result<struct stat> stat(int fd) = 0;
-    // Read up to the buffer's end or end of file; returns the bytes read. Short only at end of file.
+    // Read up to the buffer's end or end of file; returns the bytes read. Short only at end of file
+    // (which takes a second system call to tell from an error: ask for no more than there is).
     virtual Result<std::size_t> pread(int fd, MutBytes out, std::uint64_t offset) = 0;
     // Writes all of `in`, or fails. After a failure any part may have been written.
     virtual Result<void> pwrite(int fd, Bytes in, std::uint64_t offset) = 0;
