@@ -21,35 +21,35 @@ namespace extencfs::volume {
 enum class SlotKind { kPassword };
 
 struct KeySlot {
-    std::uint32_t id = 0;          // never reused in a volume
+    std::uint32_t id = 0;  // never reused in a volume
     SlotKind kind = SlotKind::kPassword;
     std::string label;
-    std::string created;           // RFC 3339, UTC
+    std::string created;  // RFC 3339, UTC
     std::string changed;
     crypto::Argon2Cost cost{};
     ByteArray<32> salt{};
-    ByteVector wrapped;            // nonce 24 || wrapped volume key 32 || tag 16
+    ByteVector wrapped;  // nonce 24 || wrapped volume key 32 || tag 16
 };
 
 // A content key generation, wrapped under the volume key.
 struct WrappedGeneration {
     std::uint32_t number = 0;
-    ByteVector wrapped;            // nonce 24 || 32 || tag 16
+    ByteVector wrapped;  // nonce 24 || 32 || tag 16
 };
 
 struct Config {
     std::uint32_t version = kFormatVersion;
-    std::vector<std::string> features;   // see features.h; unknown = refuse
+    std::vector<std::string> features;  // see features.h; unknown = refuse
     ByteArray<16> volume_id{};
-    std::uint64_t revision = 1;          // grows by one with each change
-    std::string creator;                 // "extencfs 0.1.0"
+    std::uint64_t revision = 1;  // grows by one with each change
+    std::string creator;         // "extencfs 0.1.0"
     crypto::AeadKind content_cipher = crypto::AeadKind::kAes256Gcm;
     NameEncoding name_encoding = NameEncoding::kBase64Url;
     DirId root_id{};
     std::vector<WrappedGeneration> generations;  // ascending; the last seals new files
     std::vector<KeySlot> slots;                  // ascending ids
     std::uint32_t next_slot_id = 1;
-    ByteArray<32> auth{};                        // MAC; set by serialize()
+    ByteArray<32> auth{};  // MAC; set by serialize()
 };
 
 // Strict: every member known, every value in range, sizes bounded (1 MiB of text at most).

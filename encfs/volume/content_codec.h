@@ -14,10 +14,10 @@ namespace extencfs::volume {
 
 enum class FragmentState : std::uint8_t {
     kGood,     // authenticated; `used` bytes of it are valid
-    kHole,     // all zero bytes, and the file is sparse: reads as zeros
+    kHole,     // all zero bytes (or beyond the lower end), and the file is sparse: reads as zeros
     kZero,     // all zero bytes in a dense file: damage (or data that power loss took)
     kDamaged,  // authentication failed
-    kMissing,  // the lower file ends before the fragment's end
+    kMissing,  // the lower file ends before the fragment's end, and it is no hole
     kStale,    // epoch newer than the header allows
 };
 
@@ -54,6 +54,12 @@ class ContentCodec {
 
   private:
     ContentCodec() = default;
+    Result<void> seal_one(crypto::AeadContext& context, const Fragment& piece,
+                          BytesN<kFragmentNonceSize> stored, std::uint32_t word, Bytes text,
+                          MutBytes out) const;
+    Result<OpenedFragment> open_one(crypto::AeadContext& context, const Fragment& piece,
+                                    Bytes lower, std::uint32_t header_epoch, bool sparse,
+                                    MutBytes text) const;
     crypto::AeadKind cipher_{};
     crypto::Key256 file_key_;
 };

@@ -8,12 +8,12 @@
 namespace extencfs::volume {
 
 enum class ErrorKind {
-    kWrongPassword,       // no key slot opens with this secret
-    kDamaged,             // authentication failed, or the bytes are not what FORMAT.md says
-    kUnsupported,         // an unknown version, feature flag or algorithm
-    kBadParameter,        // the caller's value is out of range (a name too long, a cost too high)
-    kTooLong,             // a plaintext name above 255 bytes
-    kNotVolumeName,       // an entry that is not a name of this volume (reserved or foreign)
+    kWrongPassword,  // no key slot opens with this secret
+    kDamaged,        // authentication failed, or the bytes are not what FORMAT.md says
+    kUnsupported,    // an unknown version, feature flag or algorithm
+    kBadParameter,   // the caller's value is out of range (a name too long, a cost too high)
+    kTooLong,        // a plaintext name above 255 bytes
+    kNotVolumeName,  // an entry that is not a name of this volume (reserved or foreign)
     kNoMemory,
     kInternal,
 };

@@ -11,10 +11,10 @@ namespace extencfs::volume {
 // A fragment is the unit of sealing. Fragment numbers count from 0: block i holds 2i and 2i+1.
 struct Fragment {
     std::uint64_t number;
-    std::uint64_t plain_off;        // of its first plaintext byte in the file
-    std::uint32_t plain_size;       // 32..4064, a multiple of 32
-    std::uint64_t cipher_off;       // of its nonce in the lower file
-    std::uint32_t cipher_size;      // plain_size + 32
+    std::uint64_t plain_off;    // of its first plaintext byte in the file
+    std::uint32_t plain_size;   // 32..4064, a multiple of 32
+    std::uint64_t cipher_off;   // of its nonce in the lower file
+    std::uint32_t cipher_size;  // plain_size + 32
 };
 
 Fragment fragment(std::uint64_t number);

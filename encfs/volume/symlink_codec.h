@@ -18,8 +18,8 @@ constexpr std::size_t kMaxTarget = 4095;
 
 // A lower symlink that refers to kLongSymlinkDir/<id>: "extencfs.s.<id>.<plaintext length>".
 struct LongTargetRef {
-    std::string id;         // 22 characters, also the file's name in kLongSymlinkDir
-    std::size_t size;       // plaintext length
+    std::string id;    // 22 characters, also the file's name in kLongSymlinkDir
+    std::size_t size;  // plaintext length
 };
 
 // THREADS: any.
@@ -33,7 +33,11 @@ class SymlinkCodec {
     // 0 where that is a reference or no such length exists.
     static std::size_t inline_size(std::size_t lower_size);
     // For long targets: the reference to put in the symlink, and the file's bytes.
-    struct Long { LongTargetRef ref; std::string lower_target; ByteVector file_bytes; };
+    struct Long {
+        LongTargetRef ref;
+        std::string lower_target;
+        ByteVector file_bytes;
+    };
     Result<Long> seal_long(std::string_view target) const;
     static Result<LongTargetRef> parse_ref(std::string_view lower_target);
     Result<std::string> open_long(const LongTargetRef& ref, Bytes file_bytes) const;

@@ -29,8 +29,7 @@ struct GenerationKeys {
 class VolumeKeys {
   public:
     // Unwraps and derives every generation. ERRORS: kDamaged, kInternal, kNoMemory.
-    static Result<std::unique_ptr<VolumeKeys>> derive(const Config& config,
-                                                      BytesN<32> volume_key);
+    static Result<std::unique_ptr<VolumeKeys>> derive(const Config& config, BytesN<32> volume_key);
     // nullptr when the volume has no such generation.
     const GenerationKeys* generation(std::uint32_t number) const;
     const GenerationKeys& current() const;  // that seals new things

@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "encfs/volume/config_json.h"
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+
+#include "crypto/encoding.h"
+#include "encfs/volume/crypto_errors.h"
+#include "encfs/volume/features.h"
+#include "encfs/volume/key_slot.h"
+#include "encfs/volume/wire.h"
+
+namespace extencfs::volume {
+namespace {
+
+using nlohmann::json;
+
+// ---- values and their texts ----
+
+template <typename Value>
+struct Word {
+    Value value;
+    std::string_view text;
+};
+constexpr std::array kCiphers{
+    Word<crypto::AeadKind>{crypto::AeadKind::kAes256Gcm, "aes-256-gcm"},
+    Word<crypto::AeadKind>{crypto::AeadKind::kXChaCha20Poly1305, "xchacha20-poly1305"},
+};
+constexpr std::array kEncodings{
+    Word<NameEncoding>{NameEncoding::kBase64Url, "base64url"},
+    Word<NameEncoding>{NameEncoding::kBase32Hex, "base32hex"},
+};
+constexpr std::array kSlotKinds{Word<SlotKind>{SlotKind::kPassword, "password"}};
+
+constexpr std::string_view kFormat = "extencfs";
+constexpr std::string_view kArgon2id = "argon2id";
+// The largest whole number that every JSON reader keeps exactly.
+constexpr std::uint64_t kMaxNumber = (std::uint64_t{1} << 53) - 1;
+constexpr std::uint64_t kMaxU32 = 0xffffffff;
+constexpr std::size_t kMaxDepth = 4;
+constexpr std::size_t kMaxFeatures = 64;
+
+template <typename Words, typename Value>
+std::string_view text_for(const Words& words, Value value) {
+    return std::ranges::find(words, value, [](const auto& word) { return word.value; })->text;
+}
+
+// ---- structure to JSON ----
+
+json kdf_json(const crypto::Argon2Cost& cost) {
+    return {{"algorithm", kArgon2id},
+            {"memory_kib", cost.memory_kib},
+            {"passes", cost.passes},
+            {"lanes", cost.lanes}};
+}
+
+json slot_parameters_json(const KeySlot& slot) {
+    return {{"id", slot.id},
+            {"kind", text_for(kSlotKinds, slot.kind)},
+            {"kdf", kdf_json(slot.cost)},
+            {"salt", crypto::base64url_encode(slot.salt)}};
+}
+
+json slot_json(const KeySlot& slot) {
+    json out = slot_parameters_json(slot);
+    out["label"] = slot.label;
+    out["created"] = slot.created;
+    out["changed"] = slot.changed;
+    out["wrapped"] = crypto::base64url_encode(slot.wrapped);
+    return out;
+}
+
+json config_json(const Config& config) {
+    json out = {{"format", kFormat},
+                {"version", config.version},
+                {"features", config.features},
+                {"volume_id", crypto::hex_encode(config.volume_id)},
+                {"revision", config.revision},
+                {"creator", config.creator},
+                {"content_cipher", text_for(kCiphers, config.content_cipher)},
+                {"name_encoding", text_for(kEncodings, config.name_encoding)},
+                {"root_id", crypto::base64url_encode(config.root_id)},
+                {"generations", json::array()},
+                {"slots", json::array()},
+                {"next_slot_id", config.next_slot_id}};
+    for (const WrappedGeneration& generation : config.generations) {
+        out["generations"].push_back({{"number", generation.number},
+                                      {"wrapped", crypto::base64url_encode(generation.wrapped)}});
+    }
+    for (const KeySlot& slot : config.slots) out["slots"].push_back(slot_json(slot));
+    return out;
+}
+
+std::string dump(const json& value, int indent) {
+    // `replace`: never throws, and what is written is what is authenticated.
+    return value.dump(indent, ' ', false, json::error_handler_t::replace);
+}
+
+// ---- JSON to structure ----
+
+// The first thing that was wrong; later ones are its consequences.
+class Problem {
+  public:
+    void damaged(const std::string& where, const char* what) {
+        set(ErrorKind::kDamaged, where, what);
+    }
+    void unsupported(const std::string& where, const char* what) {
+        set(ErrorKind::kUnsupported, where, what);
+    }
+    bool seen() const { return first_.has_value(); }
+    std::unexpected<Error> take() { return std::unexpected(std::move(*first_)); }
+
+  private:
+    void set(ErrorKind kind, const std::string& where, const char* what) {
+        if (!first_) first_ = Error{kind, "configuration: " + where + ": " + what};
+    }
+    std::optional<Error> first_;
+};
+
+const json kNothing;
+
+// One JSON object whose members are all accounted for. After a problem, values are defaults.
+class ObjectReader {
+  public:
+    ObjectReader(const json& object, std::string where, Problem& problem)
+        : object_(object), where_(std::move(where)), problem_(problem) {
+        if (!object.is_object()) problem_.damaged(where_, "not an object");
+    }
+
+    const json& member(const char* name) {
+        known_.insert(name);
+        if (!object_.is_object()) return kNothing;
+        const auto found = object_.find(name);
+        if (found != object_.end()) return *found;
+        problem_.damaged(path(name), "missing");
+        return kNothing;
+    }
+
+    std::uint64_t number(const char* name, std::uint64_t least, std::uint64_t most) {
+        const json& value = member(name);
+        if (!value.is_number_unsigned()) {
+            problem_.damaged(path(name), "not a whole number");
+            return least;
+        }
+        const auto found = value.get<std::uint64_t>();
+        if (found >= least && found <= most) return found;
+        problem_.damaged(path(name), "out of range");
+        return least;
+    }
+    std::uint32_t number32(const char* name, std::uint32_t least) {
+        return static_cast<std::uint32_t>(number(name, least, kMaxU32));
+    }
+
+    std::string text(const char* name) {
+        const json& value = member(name);
+        if (value.is_string()) return value.get<std::string>();
+        problem_.damaged(path(name), "not a text");
+        return {};
+    }
+    std::string label(const char* name) {
+        std::string value = text(name);
+        if (!is_label(value)) problem_.damaged(path(name), "not short printable text");
+        return value;
+    }
+
+    template <typename Words>
+    auto word(const char* name, const Words& words) {
+        const std::string value = text(name);
+        for (const auto& known : words) {
+            if (known.text == value) return known.value;
+        }
+        problem_.unsupported(path(name), "unknown value");
+        return words[0].value;
+    }
+
+    ByteVector bytes(const char* name, std::size_t size) {
+        auto value = crypto::base64url_decode(text(name));
+        if (value && value->size() == size) return std::move(*value);
+        problem_.damaged(path(name), "not base64url of the right length");
+        return ByteVector(size);
+    }
+    template <std::size_t N>
+    ByteArray<N> byte_array(const char* name) {
+        return get_bytes<N>(bytes(name, N), 0);
+    }
+    ByteArray<16> hex16(const char* name) {
+        const auto value = crypto::hex_decode(text(name));
+        if (value && value->size() == 16) return get_bytes<16>(*value, 0);
+        problem_.damaged(path(name), "not 16 bytes in hexadecimal");
+        return {};
+    }
+
+    // The elements of an array of `least` to `most`; none after a problem.
+    const json& array(const char* name, std::size_t least, std::size_t most) {
+        static const json kEmpty = json::array();
+        const json& value = member(name);
+        if (value.is_array() && value.size() >= least && value.size() <= most) return value;
+        problem_.damaged(path(name), "not a list of the right length");
+        return kEmpty;
+    }
+
+    void no_other_members() {
+        if (!object_.is_object()) return;
+        for (const auto& [name, value] : object_.items()) {
+            if (!known_.contains(name)) problem_.unsupported(where_, "unknown member");
+        }
+    }
+
+    std::string path(const char* name) const { return where_.empty() ? name : where_ + "." + name; }
+
+  private:
+    const json& object_;
+    std::string where_;
+    Problem& problem_;
+    std::set<std::string, std::less<>> known_;
+};
+
+// "2026-01-31T23:59:59Z": the shape, not the calendar; times are for people.
+bool is_time(std::string_view text) {
+    constexpr std::string_view kShape = "dddd-dd-ddTdd:dd:ddZ";
+    return std::ranges::equal(text, kShape, [](char c, char shape) {
+        return shape == 'd' ? c >= '0' && c <= '9' : c == shape;
+    });
+}
+
+std::string read_time(ObjectReader& in, const char* name, Problem& problem) {
+    std::string value = in.text(name);
+    if (!is_time(value)) problem.damaged(in.path(name), "not a time");
+    return value;
+}
+
+crypto::Argon2Cost read_kdf(const json& value, const std::string& where, Problem& problem) {
+    ObjectReader in(value, where, problem);
+    if (in.text("algorithm") != kArgon2id) {
+        problem.unsupported(in.path("algorithm"), "unknown value");
+    }
+    const crypto::Argon2Cost cost{.memory_kib = in.number32("memory_kib", 0),
+                                  .passes = in.number32("passes", 0),
+                                  .lanes = in.number32("lanes", 0)};
+    if (!crypto::argon2_cost_is_acceptable(cost)) problem.damaged(where, "cost out of range");
+    in.no_other_members();
+    return cost;
+}
+
+KeySlot read_slot(const json& value, const std::string& where, Problem& problem) {
+    ObjectReader in(value, where, problem);
+    KeySlot slot;
+    slot.id = in.number32("id", 1);
+    slot.kind = in.word("kind", kSlotKinds);
+    slot.label = in.label("label");
+    slot.created = read_time(in, "created", problem);
+    slot.changed = read_time(in, "changed", problem);
+    slot.cost = read_kdf(in.member("kdf"), in.path("kdf"), problem);
+    slot.salt = in.byte_array<32>("salt");
+    slot.wrapped = in.bytes("wrapped", kWrappedKeySize);
+    in.no_other_members();
+    return slot;
+}
+
+WrappedGeneration read_generation(const json& value, const std::string& where, Problem& problem) {
+    ObjectReader in(value, where, problem);
+    WrappedGeneration generation;
+    generation.number = in.number32("number", 1);
+    generation.wrapped = in.bytes("wrapped", kWrappedKeySize);
+    in.no_other_members();
+    return generation;
+}
+
+std::string element_path(const char* name, std::size_t index) {
+    return std::string(name) + "[" + std::to_string(index) + "]";
+}
+
+void read_slots(ObjectReader& in, Config& config, Problem& problem) {
+    std::uint32_t before = 0;
+    for (const json& value : in.array("slots", 1, kMaxSlots)) {
+        const std::string where = element_path("slots", config.slots.size());
+        config.slots.push_back(read_slot(value, where, problem));
+        if (config.slots.back().id <= before) problem.damaged(where, "ids do not ascend");
+        before = config.slots.back().id;
+    }
+    config.next_slot_id = in.number32("next_slot_id", 1);
+    if (config.next_slot_id <= before) problem.damaged("next_slot_id", "already taken");
+    if (!total_cost_is_acceptable(config.slots)) problem.damaged("slots", "too costly together");
+}
+
+void read_generations(ObjectReader& in, Config& config, Problem& problem) {
+    std::uint32_t before = 0;
+    for (const json& value : in.array("generations", 1, kMaxGenerations)) {
+        const std::string where = element_path("generations", config.generations.size());
+        config.generations.push_back(read_generation(value, where, problem));
+        const std::uint32_t number = config.generations.back().number;
+        if (number <= before) problem.damaged(where, "numbers do not ascend");
+        before = number;
+    }
+}
+
+void read_features(ObjectReader& in, Config& config, Problem& problem) {
+    for (const json& value : in.array("features", 0, kMaxFeatures)) {
+        if (!value.is_string()) {
+            problem.damaged("features", "not a list of texts");
+            return;
+        }
+        config.features.push_back(value.get<std::string>());
+    }
+}
+
+Result<json> parse_text(std::string_view text) {
+    if (text.size() > kMaxConfigText) {
+        return fail(ErrorKind::kDamaged, "configuration: above 1 MiB");
+    }
+    // The library keeps the last of two members of one name; two readers could keep different ones.
+    std::vector<std::set<std::string>> open_objects;
+    bool duplicate = false;
+    bool too_deep = false;
+    const auto watch = [&](int depth, json::parse_event_t event, json& parsed) {
+        if (event == json::parse_event_t::object_start) open_objects.emplace_back();
+        if (event == json::parse_event_t::object_end) open_objects.pop_back();
+        if (event == json::parse_event_t::key) {
+            duplicate |= !open_objects.back().insert(parsed.get<std::string>()).second;
+        }
+        too_deep |= depth > static_cast<int>(kMaxDepth);
+        return true;
+    };
+    json parsed = json::parse(text.begin(), text.end(), watch, false);
+    if (parsed.is_discarded()) return fail(ErrorKind::kDamaged, "configuration: not JSON");
+    if (duplicate) return fail(ErrorKind::kDamaged, "configuration: a member is given twice");
+    if (too_deep) return fail(ErrorKind::kDamaged, "configuration: nested too deeply");
+    return parsed;
+}
+
+Result<Config> read_config(const json& parsed) {
+    Problem problem;
+    Config config;
+    ObjectReader in(parsed, "", problem);
+    // Version and features come first: they explain everything else that looks wrong.
+    if (in.text("format") != kFormat) problem.damaged("format", "not a volume of this program");
+    config.version = in.number32("version", 1);
+    if (config.version != kFormatVersion) problem.unsupported("version", "unknown format version");
+    read_features(in, config, problem);
+    if (problem.seen()) return problem.take();
+    if (auto known = validate(std::span(config.features)); !known) {
+        return std::unexpected(known.error());
+    }
+    config.volume_id = in.hex16("volume_id");
+    config.revision = in.number("revision", 1, kMaxNumber);
+    config.creator = in.label("creator");
+    config.content_cipher = in.word("content_cipher", kCiphers);
+    config.name_encoding = in.word("name_encoding", kEncodings);
+    config.root_id = in.byte_array<16>("root_id");
+    read_generations(in, config, problem);
+    read_slots(in, config, problem);
+    config.auth = in.byte_array<32>("auth");
+    in.no_other_members();
+    if (problem.seen()) return problem.take();
+    if (auto legal = validate(config); !legal) return std::unexpected(legal.error());
+    return config;
+}
+
+}  // namespace
+
+std::string canonical_config(const Config& config) {
+    return dump(config_json(config), -1);
+}
+
+std::string canonical_slot_parameters(const KeySlot& slot) {
+    return dump(slot_parameters_json(slot), -1);
+}
+
+std::string readable_config(const Config& config) {
+    json out = config_json(config);
+    out["auth"] = crypto::base64url_encode(config.auth);
+    return dump(out, 2) + "\n";
+}
+
+bool is_label(std::string_view text) {
+    if (text.size() > kMaxLabel) return false;
+    std::string quoted = "\"";
+    for (const char c : text) {
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) return false;
+        quoted += c == '"' || c == '\\' ? '_' : c;
+    }
+    // The library is the judge of UTF-8: it takes the quoted text or not.
+    return json::accept(quoted + '"');
+}
+
+bool total_cost_is_acceptable(const std::vector<KeySlot>& slots) {
+    constexpr std::uint64_t kMost =
+        std::uint64_t{crypto::kArgon2Most.memory_kib} * crypto::kArgon2Most.passes;
+    std::uint64_t total = 0;
+    for (const KeySlot& slot : slots) {
+        total += std::uint64_t{slot.cost.memory_kib} * slot.cost.passes;
+        if (total > kMost) return false;
+    }
+    return true;
+}
+
+Result<Config> parse_config(std::string_view text) {
+    // The library throws only for what the calls above rule out, and for want of memory.
+    try {
+        const auto parsed = parse_text(text);
+        if (!parsed) return std::unexpected(parsed.error());
+        return read_config(*parsed);
+    } catch (const std::exception&) {
+        return fail(ErrorKind::kInternal, "configuration: could not be read");
+    }
+}
+
+}  // namespace extencfs::volume
