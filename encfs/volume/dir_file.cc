@@ -35,13 +35,8 @@ Result<void> check_start(Bytes in) {
 }  // namespace
 
 Binding bind_place(BytesN<32> bind_key, const DirId& parent, std::string_view entry) {
-    // An entry of a directory has at most 255 bytes; a longer one cannot be a place, and the
-    // message is hashed whole in any case.
-    ByteVector message(parent.begin(), parent.end());
-    const Bytes name = bytes_of(entry);
-    message.insert(message.end(), name.begin(), name.end());
     Binding binding;
-    crypto::mac128(bind_key, message, binding);
+    crypto::mac128(bind_key, join(parent, bytes_of(entry)), binding);
     return binding;
 }
 

@@ -8,6 +8,7 @@
 #include "crypto/random.h"
 #include "encfs/volume/crypto_errors.h"
 #include "encfs/volume/sealed_box.h"
+#include "encfs/volume/wire.h"
 
 namespace extencfs::volume {
 namespace {
@@ -22,9 +23,7 @@ static_assert(((kMaxInlineTarget + kBoxOverhead) * 4 + 2) / 3 <= kMaxTarget &&
               ((kMaxInlineTarget + 1 + kBoxOverhead) * 4 + 2) / 3 > kMaxTarget);
 
 ByteVector long_aad(std::string_view id) {
-    const std::string text = std::string(kLongAad) + std::string(id);
-    const Bytes bytes = bytes_of(text);
-    return {bytes.begin(), bytes.end()};
+    return join(bytes_of(kLongAad), bytes_of(id));
 }
 
 Result<void> check_target(std::string_view target, std::size_t least, std::size_t most) {

@@ -36,6 +36,13 @@ inline void put_bytes(MutBytes out, std::size_t offset, Bytes from) {
     std::copy(from.begin(), from.end(), out.begin() + static_cast<std::ptrdiff_t>(offset));
 }
 
+inline ByteVector join(Bytes first, Bytes second) {
+    ByteVector out(first.size() + second.size());
+    put_bytes(out, 0, first);
+    put_bytes(out, first.size(), second);
+    return out;
+}
+
 template <std::size_t N>
 ByteArray<N> get_bytes(Bytes in, std::size_t offset) {
     assert(offset + N <= in.size());

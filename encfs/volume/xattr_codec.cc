@@ -7,6 +7,7 @@
 #include "encfs/volume/crypto_errors.h"
 #include "encfs/volume/padded_siv.h"
 #include "encfs/volume/sealed_box.h"
+#include "encfs/volume/wire.h"
 
 namespace extencfs::volume {
 namespace {
@@ -22,10 +23,7 @@ static_assert(kPrefix.size() + (padded_siv_size(kMaxPlainXattrName) * 4 + 2) / 3
 
 // owner id || plain name.
 ByteVector value_aad(BytesN<16> owner, std::string_view name) {
-    ByteVector aad(owner.begin(), owner.end());
-    const Bytes text = bytes_of(name);
-    aad.insert(aad.end(), text.begin(), text.end());
-    return aad;
+    return join(owner, bytes_of(name));
 }
 
 }  // namespace
