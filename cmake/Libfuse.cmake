@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # The imported target extencfs::libfuse: the libfuse3 that encfs/fuse links. Either
-#   - the static library that tools/build-libfuse made in build/libfuse (>= 3.18, FUSE over io_uring), when
+#   - the static library that tools/build-libfuse made in build/libfuse (>= 3.18.3, FUSE over io_uring), when
 #     EXTENCFS_BUNDLED_LIBFUSE is ON and it is there; sources then see EXTENCFS_LIBFUSE_BUNDLED=1, or
 #   - the system's libfuse3 (>= 3.14).
 # FUSE_USE_VERSION comes from the target, so that no source states it: the API of the library taken.
@@ -21,8 +21,11 @@ if(EXTENCFS_BUNDLED_LIBFUSE AND EXISTS ${extencfs_libfuse_archive})
   set(extencfs_libfuse_major ${CMAKE_MATCH_1})
   string(REGEX MATCH "FUSE_MINOR_VERSION ([0-9]+)" _ "${extencfs_libfuse_config}")
   set(extencfs_libfuse_version ${extencfs_libfuse_major}.${CMAKE_MATCH_1})
-  if(extencfs_libfuse_version VERSION_LESS 3.18)
-    message(FATAL_ERROR "build/libfuse holds libfuse ${extencfs_libfuse_version}, 3.18 is needed: "
+  string(REGEX MATCH "FUSE_HOTFIX_VERSION ([0-9]+)" _ "${extencfs_libfuse_config}")
+  string(APPEND extencfs_libfuse_version .${CMAKE_MATCH_1})
+  # 3.18.3: the first that passes the kernel's kill-suid flags of open and write on to the file system.
+  if(extencfs_libfuse_version VERSION_LESS 3.18.3)
+    message(FATAL_ERROR "build/libfuse holds libfuse ${extencfs_libfuse_version}, 3.18.3 is needed: "
                         "run tools/build-libfuse --force")
   endif()
   # SYSTEM: libfuse's headers are not ours to warn about.
