@@ -23,7 +23,7 @@ constexpr std::size_t aead_nonce_size(AeadKind kind) {
 }
 
 // A cipher context that is made once for each thread and re-keyed as needed: setting a key costs
-// about 0.15 us, making a context ten times as much. Remembers (a copy in locked memory of) the key
+// about 0.2 us, making a context ten times as much. Remembers (a copy in locked memory of) the key
 // that is set, so set_key with the same key is a compare.
 // THREADS: one at a time.
 class AeadContext {
@@ -39,13 +39,13 @@ class AeadContext {
 
     // Encrypts `plain` to `cipher` (equal sizes; may be the same memory exactly, may not overlap
     // otherwise) and writes the tag. REQUIRES: set_key; `nonce` of aead_nonce_size(kind()), never
-    // used before with this key. ERRORS: kInternal.
+    // used before with this key. ERRORS: kBadParameter (no key, sizes), kInternal.
     [[nodiscard]] Result<void> seal(Bytes nonce, Bytes aad, Bytes plain, MutBytes cipher,
                                     MutBytesN<kAeadTagSize> tag);
     // The reverse. On kAuthentication the output is wiped: unauthenticated plaintext is never
-    // visible to the caller.
-    [[nodiscard]] Result<void> open(Bytes nonce, Bytes aad, Bytes cipher,
-                                    BytesN<kAeadTagSize> tag, MutBytes plain);
+    // visible to the caller; nor on any other error. ERRORS: as seal, kAuthentication.
+    [[nodiscard]] Result<void> open(Bytes nonce, Bytes aad, Bytes cipher, BytesN<kAeadTagSize> tag,
+                                    MutBytes plain);
 
   private:
     struct State;

@@ -29,7 +29,9 @@ inline Bytes bytes_of(std::string_view text) {
 inline std::string_view text_of(Bytes bytes) {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
-inline unsigned char* raw(MutBytes b) { return reinterpret_cast<unsigned char*>(b.data()); }
+inline unsigned char* raw(MutBytes b) {
+    return reinterpret_cast<unsigned char*>(b.data());
+}
 inline const unsigned char* raw(Bytes b) {
     return reinterpret_cast<const unsigned char*>(b.data());
 }

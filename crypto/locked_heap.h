@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A heap in memory that is locked (never swapped) and left out of core dumps, for secrets and for
-// OpenSSL's key schedules.
+// OpenSSL's key schedules. Made at first use and never given back. A child of fork(2) locks its
+// copy again, since memory locks are not inherited.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +13,7 @@ struct LockedHeapStatus {
     std::size_t capacity_bytes;  // reserved
     std::size_t locked_bytes;    // of them really locked (0 when RLIMIT_MEMLOCK forbids it)
     std::size_t used_bytes;
-    std::size_t overflow_count;  // allocations that had to come from ordinary memory
+    std::size_t overflow_count;  // allocations so far that had to come from ordinary memory
 };
 
 // Takes `size_bytes` (at least 1) aligned to 16, zero filled; ordinary memory when the heap is

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "crypto/secret.h"
 
-#include <sodium.h>
+#include <openssl/crypto.h>
 
 #include <cassert>
 #include <cstdio>
@@ -34,7 +34,7 @@ void wipe(MutBytes bytes) {
 
 bool equal_constant_time(Bytes a, Bytes b) {
     if (a.size() != b.size()) return false;
-    return a.empty() || sodium_memcmp(a.data(), b.data(), a.size()) == 0;
+    return a.empty() || CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
 SecretBytes::SecretBytes(std::size_t size_bytes)

@@ -2,6 +2,7 @@
 // Secrets: memory that is locked where the limit allows, wiped when it dies, and never printed.
 #pragma once
 
+#include <cassert>
 #include <cstddef>
 #include <string>
 
@@ -49,8 +50,14 @@ class Secret {
     static constexpr std::size_t kSize = N;
     Secret() : bytes_(N) {}
     explicit Secret(BytesN<N> copy_of) : bytes_(Bytes(copy_of)) {}
-    BytesN<N> bytes() const { return BytesN<N>(bytes_.bytes().data(), N); }
-    MutBytesN<N> mutable_bytes() { return MutBytesN<N>(bytes_.mutable_bytes().data(), N); }
+    BytesN<N> bytes() const {
+        assert(!bytes_.empty());
+        return BytesN<N>(bytes_.bytes().data(), N);
+    }
+    MutBytesN<N> mutable_bytes() {
+        assert(!bytes_.empty());
+        return MutBytesN<N>(bytes_.mutable_bytes().data(), N);
+    }
 
   private:
     SecretBytes bytes_;
