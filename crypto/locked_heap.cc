@@ -172,7 +172,7 @@ void Heap::give_back(void* pointer) {
 }
 
 void* Heap::take_overflow(std::size_t size_bytes) {
-    if (size_bytes > SIZE_MAX - sizeof(OverflowHeader)) return nullptr;
+    if (size_bytes > PTRDIFF_MAX - sizeof(OverflowHeader)) return nullptr;
     void* memory = std::calloc(1, size_bytes + sizeof(OverflowHeader));
     if (memory == nullptr) return nullptr;
     overflow_count_.fetch_add(1, std::memory_order_relaxed);

@@ -26,7 +26,8 @@ LockedHeapStatus locked_heap_status();
 
 // Routes OpenSSL's allocations through the locked heap (CRYPTO_set_mem_functions), so that
 // expanded keys are locked and wiped too. Call first thing in main(), before any OpenSSL call.
-// Returns false when OpenSSL had already allocated.
+// Returns false when OpenSSL had already allocated
+// elsewhere.
 bool use_locked_heap_for_openssl();
 
 }  // namespace extencfs::crypto

@@ -32,7 +32,7 @@ void use_aead(AeadKind kind) {
 TEST_CASE("OpenSSL on the locked heap, from the start of a process", "[.][openssl_heap_process]") {
     REQUIRE(use_locked_heap_for_openssl());
     auto* bytes = static_cast<std::byte*>(OPENSSL_zalloc(100));
-    CHECK_FALSE(use_locked_heap_for_openssl());
+    CHECK(use_locked_heap_for_openssl());  // again: nothing changes
     REQUIRE(bytes != nullptr);
     CHECK(locked_heap_status().used_bytes >= 100);
     std::fill_n(bytes, 100, std::byte{7});
@@ -64,6 +64,11 @@ TEST_CASE("OpenSSL on the locked heap, from the start of a process", "[.][openss
     const std::size_t used = locked_heap_status().used_bytes;
     for (int i = 0; i < 50; ++i) one_thread();
     CHECK(locked_heap_status().used_bytes == used);
+}
+
+TEST_CASE("OpenSSL cannot change heaps once it has allocated", "[crypto][locked_heap]") {
+    use_aead(AeadKind::kAes256Gcm);
+    CHECK_FALSE(use_locked_heap_for_openssl());
 }
 
 TEST_CASE("OpenSSL works on the locked heap", "[crypto][locked_heap]") {
