@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is checked: the dependency direction, and the bans with their reasons."""
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Who may include what. `own` are prefixes of project headers, `system` patterns of <> headers that are refused."""
+    own: tuple
+    refused_system: str = r"(?!)"
+    why: str = ""
+
+
+FUSE_HEADERS = r"(fuse|fuse_\w+|cuse_\w+|fuse3/.*)\.h"
+BPF_HEADERS = r"(bpf/.*|linux/bpf.*)\.h"
+FILE_SYSTEM_CALLS = (r"fcntl\.h|fstream|filesystem|dirent\.h|sys/(stat|statvfs|statfs|vfs|file|uio|xattr|mount|socket|un|"
+                     r"wait|syscall|ioctl)\.h|unistd\.h")
+LOGGING = r"syslog\.h|iostream|cstdio|stdio\.h"
+
+# The longest matching folder counts. encfs/ADR and FORMAT.md argue why; this is the table that is enforced.
+LAYERS = {
+    "crypto": Layer(("crypto/",), rf"{FUSE_HEADERS}|{BPF_HEADERS}|fcntl\.h|fstream|filesystem|dirent\.h|iostream|syslog\.h|"
+                    r"sys/(stat|uio|xattr|mount|socket)\.h",
+                    "crypto knows no files, no FUSE, no log"),
+    "encfs/volume": Layer(("crypto/", "encfs/volume/"), rf"{FUSE_HEADERS}|{BPF_HEADERS}|{FILE_SYSTEM_CALLS}|{LOGGING}",
+                          "the volume format takes and gives bytes: no system calls, no log"),
+    "encfs/lower": Layer(("crypto/bytes.h", "encfs/lower/"), rf"{FUSE_HEADERS}|{BPF_HEADERS}|sodium\.h|openssl/.*|argon2\.h",
+                         "the backing directory knows nothing of encryption"),
+    "encfs/core": Layer(("crypto/", "encfs/volume/", "encfs/lower/", "encfs/core/"),
+                        rf"{FUSE_HEADERS}|{BPF_HEADERS}|openssl/.*|sodium\.h",
+                        "core is testable with nothing mounted, and leaves primitives to crypto"),
+    "encfs/meta": Layer(("encfs/core/metadata_sink.h", "encfs/core/types.h", "encfs/meta/", "bpf/abi.h"),
+                        FUSE_HEADERS, "a metadata sink sees the sink's contract and nothing else of the file system"),
+    "encfs/fuse": Layer(("crypto/bytes.h", "encfs/core/", "encfs/fuse/", "encfs/lower/errors.h"),
+                        rf"{BPF_HEADERS}|openssl/.*|sodium\.h", "decode the request, call core, reply"),
+    "encfs/daemon": Layer(("crypto/", "encfs/"), rf"{FUSE_HEADERS}|{BPF_HEADERS}|openssl/.*|sodium\.h",
+                          "only encfs/fuse has fuse_* types"),
+    "tools": Layer(("crypto/", "encfs/volume/", "encfs/core/", "encfs/lower/", "encfs/daemon/", "tools/"),
+                   rf"{FUSE_HEADERS}|{BPF_HEADERS}|openssl/.*|sodium\.h", "a command parses, calls and prints"),
+    "bpf": Layer(("bpf/", "kernel/uapi/"), FUSE_HEADERS, "BPF programs share bpf/abi.h only"),
+    "kernel": Layer(("kernel/uapi/", "kernel/"), r"(?!)", "the module knows nothing of volumes, keys or policy"),
+    "tests": Layer(("crypto/", "encfs/", "tools/", "tests/", "bpf/abi.h"), r"(?!)", ""),
+}
+
+
+@dataclass(frozen=True)
+class Ban:
+    """A pattern that must not occur, where, and why. Code bans see no comments and no string literals."""
+    name: str
+    pattern: re.Pattern
+    where: re.Pattern
+    why: str
+    raw: bool = False
+    except_in: re.Pattern = re.compile(r"(?!)")
+
+
+def _ban(name, pattern, where, why, raw=False, except_in=r"(?!)"):
+    return Ban(name, re.compile(pattern), re.compile(where), why, raw, re.compile(except_in))
+
+
+CODE = r"\.(cc|h|c)$"
+OURS = r"^(crypto|encfs|tools)/.*\.(cc|h)$"
+ANY = r""
+
+BANS = [
+    _ban("shell", r"(?<![\w.>])(?:std::|::)?(system|popen)\s*\(", CODE, "a shell parses what users chose; use posix_spawn"),
+    _ban("unbounded", r"(?<![\w.>])(?:std::|::)?(strcpy|strcat|sprintf|vsprintf|gets|alloca)\s*\(", CODE,
+         "writes without a bound"),
+    _ban("weak-random", r"(?<![\w.>])(?:std::|::)?(rand|srand|random|drand48)\s*\(\s*\)|std::mt19937|minstd_rand", OURS,
+         "keys, nonces and ids come from crypto/random.h"),
+    _ban("variable-time-compare", r"(?<![\w.>])(?:std::|::)?memcmp\s*\(", r"^crypto/.*\.(cc|h)$",
+         "a tag compared byte by byte tells where it differs; use crypto/bytes.h's constant-time comparison"),
+    _ban("wipe-by-memset", r"(?<![\w.>])(?:std::|::)?(memset|bzero)\s*\(", r"^crypto/.*\.(cc|h)$",
+         "the compiler may leave a memset out; secrets are wiped with sodium_memzero"),
+    _ban("abort-on-data", r"(?<![\w.>])(?:std::|::)?(abort|terminate|exit|_exit|quick_exit)\s*\(",
+         r"^encfs/(volume|lower|core|fuse)/.*\.(cc|h)$", "bytes from disk give an error, never an end of the daemon"),
+    _ban("throw", r"\bthrow\b(?!\s*\()", r"^(crypto|encfs)/.*\.(cc|h)$", "errors are values: std::expected"),
+    _ban("path-call", r"(?<![\w.>])::(open|creat|stat|lstat|chmod|chown|lchown|rename|unlink|rmdir|mkdir|mknod|link|symlink|"
+         r"readlink|truncate|utimes|access|opendir|getxattr|lgetxattr|setxattr|lsetxattr)\s*\(",
+         r"^encfs/(lower|core|fuse)/.*\.(cc|h)$", "a path is resolved again by each call; *at calls on held descriptors only"),
+    _ban("delete", r"\bdelete\s+[\w*(]|\bdelete\s*\[\]", OURS, "owners are unique_ptr, Fd or Secret"),
+    _ban("unlock-by-hand", r"mutex\w*(\.|->)(lock|unlock)(_shared)?\s*\(|pthread_mutex_(lock|unlock)", OURS,
+         "locks are held by scope: lock_guard, unique_lock, shared_lock"),
+    _ban("using-in-header", r"^\s*using\s+namespace\b", r"\.h$", "it reaches every file that includes the header"),
+    _ban("vague-name", r"\b(class|struct)\s+\w*(Manager|Helper|Util|Utils|Impl|Base)\b", CODE,
+         "the name says nothing; name what it owns"),
+    _ban("reply-elsewhere", r"\bfuse_reply_err\s*\(", r"^encfs/.*\.(cc|h)$", "errno is made in one place, at the reply",
+         except_in=r"^encfs/fuse/reply\.(cc|h)$"),
+    _ban("todo", r"\b(TODO|FIXME|XXX|HACK)\b", r"\.(cc|h|c|py|sh|cmake)$|/CMakeLists\.txt$|^tools/|^tests/(run|live|bench|cli)",
+         "file an issue, or do it", raw=True, except_in=r"^tests/lint/|\.md$"),
+    _ban("registry-host", r"(?i)\b(deb|security|ftp|snapshot)\.debian\.org|\bpypi\.org|pythonhosted\.org|registry\.npmjs|"
+         r"crates\.io/|proxy\.golang\.org|repo1?\.maven", ANY,
+         "where packages come from is the machine's configuration, not ours", raw=True),
+    _ban("machine-path", r"(?<![\w.$}/{-])/(work|home/\w+|Users/\w+)/", ANY, "it exists on one machine only", raw=True),
+]
