@@ -8,8 +8,8 @@
 
 namespace extencfs::crypto {
 
-// Takes about a millisecond (Argon2id at its least cost is left out). The error names the
-// primitive.
+// Takes a few milliseconds the first time, most of it loading ciphers (Argon2id at its least cost
+// is left out). The error names the primitive.
 std::expected<void, std::string> self_test();
 
 }  // namespace extencfs::crypto
