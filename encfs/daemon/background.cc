@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "encfs/daemon/background.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+
+#include "encfs/lower/fd.h"
+
+namespace extencfs::daemon {
+namespace {
+
+// The report on the pipe: one byte, kReady or the failure's kind, then the sentence up to the end.
+constexpr unsigned char kReady = 0xff;
+static_assert(static_cast<unsigned>(FailureKind::kCount) < kReady);
+
+constexpr std::array kForwarded{SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+
+volatile sig_atomic_t child_to_signal = 0;
+void forward(int number) {
+    const int saved = errno;
+    if (child_to_signal > 0) kill(child_to_signal, number);
+    errno = saved;
+}
+
+void set_forwarding(void (*handler)(int)) {
+    struct sigaction action {};
+    action.sa_handler = handler;
+    action.sa_flags = SA_RESTART;
+    for (const int number : kForwarded) sigaction(number, &action, nullptr);
+}
+
+void send_report(int pipe_fd, unsigned char head, const std::string& sentence) {
+    std::string report(1, static_cast<char>(head));
+    report += sentence;
+    const char* at = report.data();
+    std::size_t left = report.size();
+    while (left != 0) {
+        const ssize_t done = ::write(pipe_fd, at, left);
+        if (done < 0 && errno == EINTR) continue;
+        if (done <= 0) return;
+        at += done;
+        left -= static_cast<std::size_t>(done);
+    }
+}
+
+std::string receive_report(int pipe_fd) {
+    std::string report;
+    char buffer[1024];
+    for (;;) {
+        const ssize_t got = ::read(pipe_fd, buffer, sizeof buffer);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return report;
+        report.append(buffer, static_cast<std::size_t>(got));
+    }
+}
+
+void leave_terminal() {
+    setsid();
+    (void)!chdir("/");
+    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0) return;
+    for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(null, fd);
+    if (null > STDERR_FILENO) ::close(null);
+}
+
+[[noreturn]] void run_child(const Service& service, lower::Fd report, pid_t parent) {
+    // Whoever kills the command while it waits wants no mount to appear afterwards.
+    prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
+    if (getppid() != parent) _exit(1);
+    const auto done = service([&report] {
+        prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
+        leave_terminal();
+        send_report(report.get(), kReady, "");
+        report.reset();
+    });
+    if (!done && report) {
+        send_report(report.get(), static_cast<unsigned char>(done.error().kind),
+                    done.error().sentence);
+    }
+    std::exit(done ? 0 : 1);
+}
+
+Outcome<void> died(int status) {
+    if (WIFSIGNALED(status)) {
+        const int number = WTERMSIG(status);
+        for (const int forwarded : kForwarded) {
+            if (number != forwarded) continue;
+            signal(number, SIG_DFL);
+            raise(number);
+        }
+        return fail(FailureKind::kDaemonDied, "the daemon was killed by signal ",
+                    std::to_string(number),
+                    " before the mount was ready; run it with -f to see why");
+    }
+    return fail(FailureKind::kDaemonDied, "the daemon ended with status ",
+                std::to_string(WEXITSTATUS(status)),
+                " before the mount was ready; run it with -f to see why");
+}
+
+}  // namespace
+
+Outcome<void> run_in_background(const Service& service) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        return fail(FailureKind::kOther, "no pipe can be made (", errno_text(errno),
+                    "); close other programs and try again");
+    }
+    lower::Fd from_child(ends[0]);
+    lower::Fd to_parent(ends[1]);
+    std::fflush(nullptr);
+    const pid_t parent = getpid();
+    const pid_t child = fork();
+    if (child < 0) {
+        return fail(FailureKind::kOther, "the daemon cannot be started (", errno_text(errno),
+                    "); close other programs and try again");
+    }
+    if (child == 0) {
+        from_child.reset();
+        run_child(service, std::move(to_parent), parent);
+    }
+    to_parent.reset();
+    child_to_signal = child;
+    set_forwarding(forward);
+    const std::string report = receive_report(from_child.get());
+    child_to_signal = 0;
+    if (!report.empty() && static_cast<unsigned char>(report[0]) == kReady) return {};
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    set_forwarding(SIG_DFL);
+    const unsigned head = report.empty() ? kReady : static_cast<unsigned char>(report[0]);
+    if (head >= static_cast<unsigned>(FailureKind::kCount)) return died(status);
+    return std::unexpected(Failure{static_cast<FailureKind>(head), report.substr(1)});
+}
+
+}  // namespace extencfs::daemon

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the kernel says is mounted where (/proc/self/mountinfo), and taking a mount away without its
+// daemon's help.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "encfs/daemon/failure.h"
+
+namespace extencfs::daemon {
+
+struct MountEntry {
+    std::string mountpoint;
+    std::string type;  // "fuse.extencfs"
+    std::string source;
+    std::optional<uid_t> user_id;  // who mounted it, for FUSE
+};
+
+// Parses the text of /proc/self/mountinfo; lines that make no sense are left out.
+std::vector<MountEntry> parse_mountinfo(std::string_view text);
+
+// The topmost mount on exactly that absolute path.
+std::optional<MountEntry> find_mount(const std::string& mountpoint);
+
+// True for file systems of this project's daemon.
+bool is_extencfs(const MountEntry& entry);
+
+// The absolute path of a mountpoint, symlinks resolved; works where the mount itself is dead.
+// ERRORS: kMountpoint.
+Outcome<std::string> resolve_mountpoint(const std::string& path);
+
+enum class Detach : bool { kNow = false, kLazily = true };
+
+// umount2(2) as root, fusermount3 otherwise. ERRORS: kBusy, kNotMounted, kFuse.
+Outcome<void> unmount_path(const std::string& mountpoint, Detach how);
+
+}  // namespace extencfs::daemon

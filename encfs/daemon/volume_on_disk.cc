@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "encfs/daemon/volume_on_disk.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cerrno>
+#include <optional>
+
+#include "crypto/encoding.h"
+#include "crypto/random.h"
+
+namespace extencfs::daemon {
+namespace {
+
+// parse_config takes 1 MiB at most; one byte more shows that a file is longer.
+constexpr std::size_t kMostConfigBytes = 1024 * 1024;
+
+Failure from_volume_error(const volume::Error& error, const std::string& name) {
+    switch (error.kind) {
+        case volume::ErrorKind::kWrongPassword:
+            return {FailureKind::kWrongPassword, "the password is wrong; try again"};
+        case volume::ErrorKind::kUnsupported:
+            return {FailureKind::kUnsupported,
+                    "the volume needs something that this version does not know (" + error.detail +
+                        "); use a newer extencfs"};
+        case volume::ErrorKind::kNoMemory:
+            return {FailureKind::kKeyDerivation,
+                    "there is not enough memory to derive the key; free some, the volume's key "
+                    "derivation asks for it ('extencfs info' shows how much)"};
+        default:
+            return {FailureKind::kDamage, name + " is damaged (" + error.detail +
+                                              "); restore it from a backup of the volume"};
+    }
+}
+
+Failure no_volume(const std::string& path) {
+    return {FailureKind::kCipherDir, path +
+                                         " is not an extencfs volume (it has no extencfs.conf); "
+                                         "check the path, or make a volume with 'extencfs init'"};
+}
+
+Failure cannot_write(const std::string& name, int error) {
+    return {FailureKind::kConfigWrite, name + " cannot be written (" + errno_text(error) +
+                                           "); check free space and permissions"};
+}
+
+}  // namespace
+
+Outcome<VolumeOnDisk> VolumeOnDisk::open(lower::LowerFs& fs, const std::string& path) {
+    // Not through LowerFs: this is the one path that the user gives, symlinks and all.
+    lower::Fd root(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!root) {
+        return fail(FailureKind::kCipherDir, path, " cannot be opened (", errno_text(errno),
+                    "); give the directory that holds the volume");
+    }
+    return VolumeOnDisk(fs, path, std::move(root));
+}
+
+lower::Result<std::string> VolumeOnDisk::read_text(const char* name) const {
+    const auto file = fs_->open(root_.get(), name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+    if (!file) return std::unexpected(file.error());
+    const auto st = fs_->stat(file->get());
+    if (!st) return std::unexpected(st.error());
+    if (!S_ISREG(st->st_mode)) return std::unexpected(lower::Errno{EINVAL});
+    std::string text(
+        std::min<std::size_t>(static_cast<std::size_t>(st->st_size), kMostConfigBytes) + 1, '\0');
+    const auto size = fs_->pread(file->get(), std::as_writable_bytes(std::span(text)), 0);
+    if (!size) return std::unexpected(size.error());
+    text.resize(*size);
+    return text;
+}
+
+Outcome<ConfigCopies> VolumeOnDisk::read_config() const {
+    ConfigCopies copies;
+    std::optional<Failure> main_failure;
+    int missing = 0;
+    for (const char* name : {volume::kConfigName, volume::kConfigBackupName}) {
+        const bool is_main = name == volume::kConfigName;
+        auto text = read_text(name);
+        std::optional<Failure> failure;
+        if (!text) {
+            const int error = text.error().value;
+            if (error == ENOENT) ++missing;
+            failure = Failure{error == EINVAL ? FailureKind::kDamage : FailureKind::kConfigRead,
+                              std::string(name) + " cannot be read (" + errno_text(error) +
+                                  "); check its permissions and the disk"};
+        } else if (auto config = volume::parse_config(*text); !config) {
+            failure = from_volume_error(config.error(), name);
+            if (is_main && failure->kind == FailureKind::kUnsupported) {
+                return std::unexpected(*failure);
+            }
+        } else {
+            copies.usable.push_back({name, std::move(*text), std::move(*config)});
+        }
+        if (!failure) continue;
+        if (is_main) main_failure = failure;
+        copies.notices.push_back(failure->sentence);
+    }
+    if (missing == 2) return std::unexpected(no_volume(path_));
+    if (copies.usable.empty()) return std::unexpected(*main_failure);
+    if (copies.usable.size() == 2 &&
+        copies.usable[1].config.revision > copies.usable[0].config.revision) {
+        copies.notices.push_back("extencfs.conf is older than its backup copy");
+        std::swap(copies.usable[0], copies.usable[1]);
+    }
+    return copies;
+}
+
+Outcome<UnlockedVolume> VolumeOnDisk::unlock(const ConfigCopies& copies, Bytes password) {
+    std::optional<Failure> first;
+    std::vector<std::string> notices = copies.notices;
+    for (const ConfigCopy& copy : copies.usable) {
+        const bool is_first = &copy == &copies.usable.front();
+        if (!is_first && copy.text == copies.usable.front().text) break;
+        auto key = volume::unlock(copy.config, password);
+        if (key) {
+            return UnlockedVolume{copy.config, copy.text, std::move(*key), std::move(notices)};
+        }
+        const Failure failure = from_volume_error(key.error(), copy.name);
+        if (is_first) first = failure;
+        if (failure.kind != FailureKind::kWrongPassword && failure.kind != FailureKind::kDamage) {
+            return std::unexpected(failure);
+        }
+        // An older copy may still have a slot that was removed since; a wrong password must not
+        // find it there.
+        if (is_first && failure.kind == FailureKind::kWrongPassword && copies.usable.size() == 2 &&
+            copies.usable[1].config.revision != copy.config.revision) {
+            break;
+        }
+        notices.push_back(
+            std::string(copy.name) + " was passed over: " +
+            (failure.kind == FailureKind::kDamage ? "it is damaged" : "no key slot opens"));
+    }
+    return std::unexpected(*first);
+}
+
+Outcome<void> VolumeOnDisk::replace(const char* name, const std::string& text,
+                                    lower::RenameMode mode) const {
+    std::array<std::byte, 8> random{};
+    if (!crypto::fill_random(random)) return std::unexpected(cannot_write(name, EIO));
+    const std::string temp = volume::kConfigTempPrefix + crypto::hex_encode(random);
+    const auto put = [&]() -> lower::Result<void> {
+        const auto file =
+            fs_->open(root_.get(), temp, O_WRONLY | O_CREAT | O_EXCL | O_NOCTTY, 0600);
+        if (!file) return std::unexpected(file.error());
+        if (auto r = fs_->pwrite(file->get(), bytes_of(text), 0); !r) return r;
+        if (auto r = fs_->fsync(file->get()); !r) return r;
+        auto moved = fs_->rename(root_.get(), temp, root_.get(), name, mode);
+        // Lower file systems without RENAME_NOREPLACE: the writer lock stands in for it.
+        if (!moved && moved.error().value == EINVAL && mode == lower::RenameMode::kNoReplace) {
+            if (fs_->stat_at(root_.get(), name)) return std::unexpected(lower::Errno{EEXIST});
+            moved = fs_->rename(root_.get(), temp, root_.get(), name, lower::RenameMode::kReplace);
+        }
+        if (!moved) return moved;
+        auto synced = fs_->fsync(root_.get());
+        // EINVAL: this lower file system does not sync directories at all.
+        if (!synced && synced.error().value != EINVAL) return synced;
+        return {};
+    }();
+    if (!put) {
+        (void)fs_->unlink(root_.get(), temp);
+        if (put.error().value == EEXIST) {
+            return fail(FailureKind::kCipherDir, path_,
+                        " already holds a volume; give another directory");
+        }
+        return std::unexpected(cannot_write(name, put.error().value));
+    }
+    const auto back = read_text(name);
+    if (!back || *back != text) {
+        return fail(FailureKind::kConfigWrite, name,
+                    " reads back differently from what was written; check the disk below");
+    }
+    return {};
+}
+
+Outcome<void> VolumeOnDisk::write_config(const std::string& text) const {
+    for (const char* name : {volume::kConfigName, volume::kConfigBackupName}) {
+        if (auto done = replace(name, text, lower::RenameMode::kReplace); !done) return done;
+    }
+    return {};
+}
+
+Outcome<void> VolumeOnDisk::write_first_config(const std::string& text) const {
+    if (auto done = replace(volume::kConfigName, text, lower::RenameMode::kNoReplace); !done) {
+        return done;
+    }
+    return replace(volume::kConfigBackupName, text, lower::RenameMode::kReplace);
+}
+
+Outcome<std::vector<std::string>> VolumeOnDisk::repair_config(const std::string& text) const {
+    remove_leftovers();
+    std::vector<std::string> rewritten;
+    for (const char* name : {volume::kConfigName, volume::kConfigBackupName}) {
+        const auto present = read_text(name);
+        if (present && *present == text) continue;
+        if (auto done = replace(name, text, lower::RenameMode::kReplace); !done) {
+            return std::unexpected(done.error());
+        }
+        rewritten.emplace_back(name);
+    }
+    return rewritten;
+}
+
+void VolumeOnDisk::remove_leftovers() const {
+    std::vector<std::string> leftovers;
+    (void)fs_->list(root_.get(), [&](const lower::DirEntry& entry) {
+        if (entry.name.starts_with(volume::kConfigTempPrefix)) leftovers.emplace_back(entry.name);
+        return true;
+    });
+    for (const std::string& name : leftovers) (void)fs_->unlink(root_.get(), name);
+}
+
+bool VolumeOnDisk::folds_case(const std::string& name) const {
+    std::string other = name;
+    std::ranges::transform(other, other.begin(), [](unsigned char c) {
+        return static_cast<char>(std::isupper(c) != 0 ? std::tolower(c) : std::toupper(c));
+    });
+    const auto a = fs_->stat_at(root_.get(), name);
+    const auto b = fs_->stat_at(root_.get(), other);
+    return a && b && a->st_ino == b->st_ino && a->st_dev == b->st_dev;
+}
+
+Outcome<void> VolumeOnDisk::check_names_survive(const volume::Config& config) const {
+    const auto stats = fs_->statvfs(root_.get());
+    if (stats && stats->f_namemax != 0 && stats->f_namemax < volume::kMaxLowerName) {
+        return fail(FailureKind::kCipherDir, "the file system below ", path_, " takes names of ",
+                    std::to_string(stats->f_namemax),
+                    " bytes only and a volume needs 255; put the volume on another one");
+    }
+    if (config.name_encoding == volume::NameEncoding::kBase32Hex) return {};
+    for (const char* name : {volume::kConfigName, volume::kConfigBackupName}) {
+        if (!folds_case(name)) continue;
+        return fail(FailureKind::kCipherDir, "the file system below ", path_,
+                    " does not tell upper from lower case and this volume's names need it; copy "
+                    "its files to a new volume made there");
+    }
+    return {};
+}
+
+}  // namespace extencfs::daemon

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// A volume's directory and its configuration files: finding, reading, unlocking, replacing them.
+// Owns the two copies (extencfs.conf and extencfs.conf.bak); knows nothing of the files in the
+// tree.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "crypto/secret.h"
+#include "encfs/daemon/failure.h"
+#include "encfs/lower/lower_fs.h"
+#include "encfs/volume/config.h"
+
+namespace extencfs::daemon {
+
+// One readable copy of the configuration. Not authenticated.
+struct ConfigCopy {
+    const char* name;  // kConfigName or kConfigBackupName
+    std::string text;
+    volume::Config config;
+};
+
+struct ConfigCopies {
+    std::vector<ConfigCopy> usable;    // best first, at least one
+    std::vector<std::string> notices;  // sentences on what is wrong with the rest
+};
+
+// A configuration whose authenticity was checked.
+struct UnlockedVolume {
+    volume::Config config;
+    std::string text;
+    crypto::Key256 volume_key;
+    std::vector<std::string> notices;
+};
+
+// THREADS: one at a time.
+class VolumeOnDisk {
+  public:
+    // `fs` must outlive this. ERRORS: kCipherDir (no directory, no permission).
+    static Outcome<VolumeOnDisk> open(lower::LowerFs& fs, const std::string& path);
+
+    const std::string& path() const { return path_; }
+    int root_fd() const { return root_.get(); }
+    lower::LowerFs& fs() const { return *fs_; }
+
+    // Reads both copies. A main copy that this version does not support is never passed over.
+    // Order: the higher revision first, the main copy first where they agree.
+    // ERRORS: kCipherDir (no volume here), kConfigRead (I/O, permission), kDamage (no copy is
+    // readable), kUnsupported.
+    Outcome<ConfigCopies> read_config() const;
+
+    // Opens the first copy that `password` opens and authenticates. A second copy is tried only
+    // where it can not bring a removed password back: after damage, or where it has the same
+    // revision. ERRORS: kWrongPassword, kDamage, kKeyDerivation, kUnsupported.
+    static Outcome<UnlockedVolume> unlock(const ConfigCopies& copies, Bytes password);
+
+    // Makes both copies say `text`, one after the other, each by a temporary file, fsync, rename
+    // and fsync of the directory, and reads them back. At every moment one whole copy is there.
+    // REQUIRES: the writer lock. ERRORS: kConfigWrite.
+    Outcome<void> write_config(const std::string& text) const;
+    // As write_config, for a new volume: refuses to replace an extencfs.conf. ERRORS: kCipherDir
+    // too.
+    Outcome<void> write_first_config(const std::string& text) const;
+    // Rewrites copies that differ from `text` and removes temporary files of an interrupted change.
+    // Returns the names that were rewritten. REQUIRES: the writer lock.
+    Outcome<std::vector<std::string>> repair_config(const std::string& text) const;
+
+    // Refuses a lower directory that folds case where the volume's names need it not to.
+    // ERRORS: kCipherDir.
+    Outcome<void> check_names_survive(const volume::Config& config) const;
+
+    // Whether `name` and its other-case spelling are one entry.
+    bool folds_case(const std::string& name) const;
+
+    // Removes temporary files that an interrupted init or configuration change left.
+    // REQUIRES: the writer lock.
+    void remove_leftovers() const;
+
+  private:
+    VolumeOnDisk(lower::LowerFs& fs, std::string path, lower::Fd root)
+        : fs_(&fs), path_(std::move(path)), root_(std::move(root)) {}
+    lower::Result<std::string> read_text(const char* name) const;
+    Outcome<void> replace(const char* name, const std::string& text, lower::RenameMode mode) const;
+
+    lower::LowerFs* fs_;  // not owned
+    std::string path_;
+    lower::Fd root_;
+};
+
+}  // namespace extencfs::daemon

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "crypto/password_kdf.h"
+#include "encfs/daemon/hardening.h"
+#include "encfs/daemon/volume_create.h"
+#include "encfs/lower/lower_fs.h"
+#include "tools/command.h"
+#include "tools/password_source.h"
+#include "tools/progress.h"
+
+namespace extencfs::tools {
+namespace {
+
+struct InitOptions {
+    PasswordOptions password;
+    std::string cipher = "auto";
+    std::string kdf = "moderate";
+    std::string directory;
+    bool quiet = false;
+};
+
+const std::map<std::string, crypto::Argon2Cost> kCosts{
+    {"interactive", crypto::kArgon2Interactive},
+    {"moderate", crypto::kArgon2Moderate},
+    {"sensitive", crypto::kArgon2Sensitive},
+};
+
+crypto::AeadKind chosen_cipher(const std::string& name) {
+    if (name == cipher_name(crypto::AeadKind::kAes256Gcm)) return crypto::AeadKind::kAes256Gcm;
+    if (name == cipher_name(crypto::AeadKind::kXChaCha20Poly1305)) {
+        return crypto::AeadKind::kXChaCha20Poly1305;
+    }
+    return has_aes_hardware() ? crypto::AeadKind::kAes256Gcm : crypto::AeadKind::kXChaCha20Poly1305;
+}
+
+daemon::Outcome<volume::Config> make_volume(const InitOptions& options) {
+    const auto fs = lower::make_posix_lower_fs();
+    const auto disk = daemon::VolumeOnDisk::open(*fs, options.directory);
+    if (!disk) return std::unexpected(disk.error());
+    auto creation = daemon::VolumeCreation::prepare(*disk);
+    if (!creation) return std::unexpected(creation.error());
+    const auto password = read_password(options.password, Purpose::kCreate, options.directory);
+    if (!password) return std::unexpected(password.error());
+    volume::NewVolume choice;
+    choice.content_cipher = chosen_cipher(options.cipher);
+    choice.cost = kCosts.at(options.kdf);
+    choice.label = "password";
+    const Progress progress("Deriving the key");
+    return creation->finish(std::move(choice), password->bytes());
+}
+
+daemon::Outcome<volume::Config> init(const InitOptions& options) {
+    if (auto hard = daemon::harden_process(); !hard) return std::unexpected(hard.error());
+    const bool made = mkdir(options.directory.c_str(), 0700) == 0;
+    if (!made && errno != EEXIST) {
+        return daemon::fail(daemon::FailureKind::kCipherDir, options.directory, " cannot be made (",
+                            daemon::errno_text(errno), "); check the path and its permissions");
+    }
+    auto config = make_volume(options);
+    // Fails where something is in it, as it should.
+    if (!config && made) rmdir(options.directory.c_str());
+    return config;
+}
+
+ExitCode run(const InitOptions& options) {
+    const auto config = init(options);
+    if (!config) return tell(config.error());
+    if (options.quiet) return kExitOk;
+    std::printf(
+        "Made a volume in %s (%s, names in %s).\n"
+        "Nobody can recover the data without the password: keep it safe.\n"
+        "Next:  extencfs mount %s MOUNTPOINT\n",
+        options.directory.c_str(), cipher_name(config->content_cipher),
+        config->name_encoding == volume::NameEncoding::kBase64Url ? "base64url" : "base32hex",
+        options.directory.c_str());
+    return kExitOk;
+}
+
+}  // namespace
+
+void add_init(CLI::App& root, int& exit_code) {
+    auto options = std::make_shared<InitOptions>();
+    auto* command = root.add_subcommand("init", "Make a new volume in an empty directory");
+    add_password_options(*command, options->password);
+    command
+        ->add_option("--cipher", options->cipher,
+                     "Cipher of file contents: auto, aes-256-gcm or xchacha20-poly1305; auto is "
+                     "the first where the processor computes AES")
+        ->check(CLI::IsMember({"auto", "aes-256-gcm", "xchacha20-poly1305"}, CLI::ignore_case))
+        ->type_name("NAME")
+        ->capture_default_str();
+    command
+        ->add_option("--kdf", options->kdf,
+                     "Cost of a password guess: interactive (64 MiB), moderate (256 MiB) or "
+                     "sensitive (1 GiB)")
+        ->check(CLI::IsMember({"interactive", "moderate", "sensitive"}, CLI::ignore_case))
+        ->type_name("NAME")
+        ->capture_default_str();
+    command->add_flag("-q,--quiet", options->quiet, "Print nothing but errors");
+    command->add_option("CIPHERDIR", options->directory, "Empty directory; made if missing")
+        ->required();
+    command->footer("Example:\n  extencfs init --kdf sensitive ~/.vault");
+    command->callback([options, &exit_code] { exit_code = run(*options); });
+}
+
+}  // namespace extencfs::tools

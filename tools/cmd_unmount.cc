@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "encfs/daemon/control.h"
+#include "encfs/daemon/mount_table.h"
+#include "tools/command.h"
+#include "tools/progress.h"
+
+namespace extencfs::tools {
+namespace {
+
+using daemon::FailureKind;
+using daemon::Outcome;
+
+struct UnmountOptions {
+    std::string mountpoint;
+    bool lazy = false;
+};
+
+// The daemon's own answer to "unmount".
+Outcome<void> understood(const std::string& mountpoint, const std::string& answer) {
+    const auto reply = nlohmann::json::parse(answer, nullptr, false);
+    if (reply.is_object() && reply.value("ok", false)) return {};
+    if (reply.is_object() && reply.value("error", "") == "busy") {
+        return daemon::fail(FailureKind::kBusy, "files are still open on ", mountpoint,
+                            "; close them or use --lazy");
+    }
+    return daemon::fail(FailureKind::kControl, "the daemon of ", mountpoint,
+                        " could not unmount; try --lazy");
+}
+
+Outcome<void> unmount(const UnmountOptions& options) {
+    const auto mountpoint = daemon::resolve_mountpoint(options.mountpoint);
+    if (!mountpoint) return std::unexpected(mountpoint.error());
+    const auto entry = daemon::find_mount(*mountpoint);
+    if (!entry || !daemon::is_extencfs(*entry)) {
+        return daemon::fail(FailureKind::kNotMounted, *mountpoint,
+                            " is not a mount of extencfs; check the path");
+    }
+    if (options.lazy) return daemon::unmount_path(*mountpoint, daemon::Detach::kLazily);
+    const Progress progress("Unmounting");
+    const auto answer = daemon::control_request(*mountpoint, entry->user_id.value_or(geteuid()),
+                                                "unmount", daemon::Wait::kUntilExit);
+    if (answer) return understood(*mountpoint, *answer);
+    // A daemon that was killed leaves its mount behind.
+    if (answer.error().kind == FailureKind::kNotMounted) {
+        return daemon::unmount_path(*mountpoint, daemon::Detach::kNow);
+    }
+    return std::unexpected(answer.error());
+}
+
+}  // namespace
+
+void add_unmount(CLI::App& root, int& exit_code) {
+    auto options = std::make_shared<UnmountOptions>();
+    auto* command = root.add_subcommand(
+        "unmount", "Unmount; returns when everything is written and the daemon has ended");
+    command->alias("umount");
+    command->add_flag("--lazy", options->lazy,
+                      "Detach now, also while files are open; the daemon ends when the last is "
+                      "closed, and the command does not wait for it");
+    command->add_option("MOUNTPOINT", options->mountpoint, "Where the volume is mounted")
+        ->required();
+    command->footer("Example:\n  extencfs unmount ~/vault");
+    command->callback([options, &exit_code] {
+        const auto done = unmount(*options);
+        exit_code = done ? kExitOk : tell(done.error());
+    });
+}
+
+}  // namespace extencfs::tools

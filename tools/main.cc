@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of commands, and nothing else.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
+
+#include "tools/command.h"
+
+namespace {
+
+// The command that was being parsed when the error came, for the hint.
+std::string chosen(const CLI::App& root) {
+    const auto commands = root.get_subcommands();
+    return commands.empty() ? "" : commands.front()->get_name() + " ";
+}
+
+std::string first_line(const std::string& text) {
+    return text.substr(0, text.find('\n'));
+}
+
+int run(int argc, char** argv) {
+    int exit_code = extencfs::tools::kExitOk;
+    CLI::App root("extencfs: an encrypted file system in user space", "extencfs");
+    root.set_version_flag("--version", std::string("extencfs ") + EXTENCFS_VERSION);
+    root.require_subcommand(1);
+    root.footer(
+        "Example:\n  extencfs init ~/.vault\n  extencfs mount ~/.vault ~/vault\n"
+        "  extencfs unmount ~/vault");
+    extencfs::tools::add_init(root, exit_code);
+#ifdef EXTENCFS_WITH_FUSE
+    extencfs::tools::add_mount(root, exit_code);
+#endif
+    extencfs::tools::add_unmount(root, exit_code);
+    extencfs::tools::add_info(root, exit_code);
+    extencfs::tools::add_stats(root, exit_code);
+    extencfs::tools::add_speed(root, exit_code);
+    try {
+        root.parse(argc, argv);
+    } catch (const CLI::Success& success) {
+        return root.exit(success);
+    } catch (const CLI::ParseError& error) {
+        std::fprintf(stderr, "extencfs: %s; see 'extencfs %s--help'\n",
+                     first_line(error.what()).c_str(), chosen(root).c_str());
+        return extencfs::tools::kExitUsage;
+    }
+    return exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        return run(argc, argv);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "extencfs: %s; please report it\n", error.what());
+        return extencfs::tools::kExitOther;
+    }
+}
