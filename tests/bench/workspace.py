@@ -32,7 +32,7 @@ def run(argv, **options):
     except FileNotFoundError as error:
         raise Unavailable(f"{argv[0]} is not installed") from error
     except subprocess.CalledProcessError as error:
-        tail = (error.stdout + error.stderr)[-2000:]
+        tail = "\n".join(line[:400] for line in (error.stdout + error.stderr).splitlines()[-20:])
         raise RuntimeError(f"{' '.join(map(str, argv))}: exit {error.returncode}\n{tail}") from error
 
 

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+# The acceptance tests on real trees, in the size for every run; each also takes --full.
+find_package(Python3 3.9 REQUIRED COMPONENTS Interpreter)
+
+function(add_acceptance_test name)
+  add_test(NAME ${name} COMMAND ${Python3_EXECUTABLE} ${ARGN})
+  set_tests_properties(${name} PROPERTIES
+    ENVIRONMENT "EXTENCFS=$<TARGET_FILE:extencfs>"
+    TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS live RUN_SERIAL TRUE)
+endfunction()
+
+add_acceptance_test(live_real_tree ${CMAKE_CURRENT_LIST_DIR}/real_tree --quick --limit 240)
+add_acceptance_test(live_workloads ${CMAKE_CURRENT_LIST_DIR}/workloads --quick --limit 240)
+add_acceptance_test(live_bench_report ${CMAKE_CURRENT_LIST_DIR}/../bench/report_test)
+# The harness itself, at a size that says nothing about speed.
+add_acceptance_test(live_bench_smoke ${CMAKE_CURRENT_LIST_DIR}/../bench/run --only native,extencfs --rounds 1
+                    --tree-files 300 --big-mb 16)
