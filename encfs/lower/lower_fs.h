@@ -35,6 +35,7 @@ struct DirEntry {
     std::string_view name;
     std::uint64_t ino;
     unsigned char type;
+    std::uint64_t cookie;  // where a listing goes on after this entry; never 0
 };
 
 class LowerFs {
@@ -70,10 +71,14 @@ class LowerFs {
                                     const struct timespec times[2]) = 0;
 
     // ---- whole directories ----
-    // Calls `each` for every entry but "." and "..", from the start, in the file system's order,
-    // until it returns false. Reads through a private descriptor, so that parallel listings of one
-    // dirfd do not disturb each other.
-    virtual Result<void> list(int dirfd, const std::function<bool(const DirEntry&)>& each) = 0;
+    // Calls `each` for every entry but "." and "..", in the file system's order, until it returns
+    // false: from the start (cookie 0) or after the entry that had that cookie. Reads through a
+    // private descriptor, so that parallel listings of one dirfd do not disturb each other.
+    virtual Result<void> list_from(int dirfd, std::uint64_t cookie,
+                                   const std::function<bool(const DirEntry&)>& each) = 0;
+    Result<void> list(int dirfd, const std::function<bool(const DirEntry&)>& each) {
+        return list_from(dirfd, 0, each);
+    }
 
     // ---- descriptors ----
     virtual Result<struct stat> stat(int fd) = 0;

@@ -34,7 +34,8 @@ class PosixLowerFs final : public LowerFs {
     Result<void> chmod_at(int dirfd, const std::string& name, mode_t mode) override;
     Result<void> utimens_at(int dirfd, const std::string& name,
                             const struct timespec times[2]) override;
-    Result<void> list(int dirfd, const std::function<bool(const DirEntry&)>& each) override;
+    Result<void> list_from(int dirfd, std::uint64_t cookie,
+                           const std::function<bool(const DirEntry&)>& each) override;
 
     Result<struct stat> stat(int fd) override;
     Result<std::size_t> pread(int fd, MutBytes out, std::uint64_t offset) override;

@@ -75,7 +75,8 @@ bool pass_on(const char* at, std::size_t size, const std::function<bool(const Di
         at += entry->d_reclen;
         const std::string_view name(entry->d_name);
         if (name == "." || name == "..") continue;
-        if (!each(DirEntry{name, entry->d_ino, entry->d_type})) return false;
+        if (!each(DirEntry{name, entry->d_ino, entry->d_type,
+                           static_cast<std::uint64_t>(entry->d_off)})) return false;
     }
     return true;
 }
@@ -201,9 +202,12 @@ Result<void> PosixLowerFs::utimens_at(int dirfd, const std::string& name,
     return checked([&] { return ::utimensat(dirfd, name.c_str(), times, AT_SYMLINK_NOFOLLOW); });
 }
 
-Result<void> PosixLowerFs::list(int dirfd, const std::function<bool(const DirEntry&)>& each) {
+Result<void> PosixLowerFs::list_from(int dirfd, std::uint64_t cookie,
+                                     const std::function<bool(const DirEntry&)>& each) {
     const auto dir = owned(open_once(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0));
     if (!dir) return std::unexpected(dir.error());
+    if (cookie != 0 && ::lseek(dir->get(), static_cast<off_t>(cookie), SEEK_SET) == -1)
+        return failure();
     ListBuffer buffer;
     for (;;) {
         const ssize_t size =

@@ -163,8 +163,9 @@ Result<void> FaultLowerFs::utimens(int fd, const struct timespec times[2]) {
     return changing("utimens", [&] { return under_->utimens(fd, times); });
 }
 
-Result<void> FaultLowerFs::list(int dirfd, const std::function<bool(const DirEntry&)>& each) {
-    return reading("list", [&] { return under_->list(dirfd, each); });
+Result<void> FaultLowerFs::list_from(int dirfd, std::uint64_t cookie,
+                                     const std::function<bool(const DirEntry&)>& each) {
+    return reading("list", [&] { return under_->list_from(dirfd, cookie, each); });
 }
 
 template <typename Call>

@@ -89,8 +89,8 @@ class FaultLowerFs final : public lower::LowerFs {
     lower::Result<void> chmod_at(int dirfd, const std::string& name, mode_t mode) override;
     lower::Result<void> utimens_at(int dirfd, const std::string& name,
                                    const struct timespec times[2]) override;
-    lower::Result<void> list(int dirfd,
-                             const std::function<bool(const lower::DirEntry&)>& each) override;
+    lower::Result<void> list_from(int dirfd, std::uint64_t cookie,
+                                  const std::function<bool(const lower::DirEntry&)>& each) override;
 
     lower::Result<struct stat> stat(int fd) override;
     lower::Result<std::size_t> pread(int fd, MutBytes out, std::uint64_t offset) override;

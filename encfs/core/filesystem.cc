@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// Start, end, and the small operations.
+#include "encfs/core/filesystem.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "encfs/core/format1.h"
+
+namespace extencfs::core {
+
+namespace {
+// Shares of the descriptor budget; the rest is for files without a name and short-lived ones.
+constexpr std::size_t kDirectoryShare = 4;  // a quarter
+constexpr std::size_t kFileShare = 2;       // a half
+}  // namespace
+
+Filesystem::Filesystem(std::unique_ptr<lower::LowerFs> lower, lower::Fd root, Options options)
+    : lower_(std::move(lower)), options_(std::move(options)), privileged_(::geteuid() == 0) {
+    root_ = std::make_shared<DirHandle>();
+    root_->fd = std::move(root);
+    dirs_ = std::make_unique<HandleCache<DirHandle>>(options_.max_descriptors / kDirectoryShare,
+                                                     nullptr);
+    files_ = std::make_unique<HandleCache<ContentFile>>(
+        options_.max_descriptors / kFileShare, [](ContentFile& file) {
+            if (!file.before_close()) return;  // reported where it failed; nothing to tell here
+        });
+}
+
+Result<std::unique_ptr<Filesystem>> Filesystem::open(std::unique_ptr<lower::LowerFs> lower,
+                                                     lower::Fd root,
+                                                     std::unique_ptr<volume::VolumeKeys> keys,
+                                                     Options options) {
+    std::unique_ptr<Filesystem> fs(
+        new Filesystem(std::move(lower), std::move(root), std::move(options)));
+    auto is = fs->lower_->stat(fs->root_->fd.get());
+    if (!is) return fail(is.error());
+    fs->root_ino_ = is->st_ino;
+    fs->lower_dev_ = is->st_dev;
+    // What the headers say from here on is durable (FORMAT.md "Writer rules").
+    if (!fs->options_.read_only) {
+        if (auto r = fs->lower_->syncfs(fs->root_->fd.get()); !r) return fail(r.error());
+    }
+    Filesystem* self = fs.get();
+    fs->format_ = std::make_unique<Format1>(
+        std::move(keys), fs->options_.trust_hints, fs->options_.read_only,
+        [self](int fd, const std::string& what) { self->report_damage(fd, what); });
+    fs->root_->context = fs->format_->root();
+    fs->table_ = std::make_unique<InodeTable>(fs->root_ino_, fs->root_->context);
+    if (!fs->options_.trust_hints && !fs->options_.read_only) fs->start_recovery_scan();
+    return fs;
+}
+
+Filesystem::~Filesystem() {
+    stopping_ = true;
+    if (scan_.joinable()) scan_.join();
+}
+
+void Filesystem::set_sink(std::shared_ptr<MetadataSink> sink) { sink_ = std::move(sink); }
+
+bool Filesystem::finish() {
+    stopping_ = true;
+    if (scan_.joinable()) scan_.join();
+    bool good = scan_complete_;
+    for (auto& file : files_->all()) {
+        if (!file->settle()) good = false;
+    }
+    if (options_.read_only) return good;
+    if (!lower_->syncfs(root_->fd.get())) return false;
+    finish_renames();
+    drop(table_->clear());
+    return good;
+}
+
+Result<Entry> Filesystem::lookup(NodeId parent, std::string_view name) {
+    auto at = place(parent, name);
+    if (!at) return std::unexpected(at.error());
+    std::shared_lock names(namespace_lock(parent));
+    const auto token = sink_->entry_token(parent, name);
+    auto is = lower_->stat_at(at->dir->fd.get(), at->entry());
+    if (!is) {
+        if (is.error().value != ENOENT) return fail(is.error());
+        sink_->publish_entry(parent, name, 0, token);
+        return fail(ErrorKind::kNotFound);
+    }
+    auto entry = entry_of(*at, *is);
+    if (entry) sink_->publish_entry(parent, name, entry->node, token);
+    return entry;
+}
+
+void Filesystem::forget(NodeId node, std::uint64_t count) {
+    // Before the node goes: afterwards its lower file may be opened again, under another node.
+    if (table_->is_last(node, count)) {
+        if (auto open = files_->find(node)) (void)open->before_close();
+    }
+    drop(table_->forget(node, count));
+}
+
+Result<std::string> Filesystem::readlink(NodeId node) {
+    auto is = view(node);
+    if (!is) return std::unexpected(is.error());
+    if (!S_ISLNK(is->type)) return fail(ErrorKind::kInvalid);
+    auto at = place_of(*is);
+    if (!at) return std::unexpected(at.error());
+    auto lower_target = lower_->readlink(at->dir->fd.get(), at->entry());
+    if (!lower_target) return fail(lower_target.error());
+    auto target = format_->decode_symlink(*lower_, root_->fd.get(), *lower_target);
+    if (!target && target.error().kind == ErrorKind::kDamaged)
+        report_damage(at->dir->fd.get(), "symlink " + at->entry() + " does not authenticate");
+    return target;
+}
+
+Result<struct statvfs> Filesystem::statfs() {
+    auto is = lower_->statvfs(root_->fd.get());
+    if (!is) return fail(is.error());
+    is->f_namemax = 255;
+    return *is;
+}
+
+Filesystem::NamespaceGuard::NamespaceGuard(Filesystem& fs,
+                                           std::initializer_list<NodeId> directories) {
+    for (NodeId directory : directories) held_[count_++] = &fs.namespace_lock(directory);
+    std::sort(held_.begin(), held_.begin() + count_);
+    count_ = static_cast<std::size_t>(std::unique(held_.begin(), held_.begin() + count_) -
+                                      held_.begin());
+    for (std::size_t i = 0; i < count_; ++i) held_[i]->lock();
+}
+
+Filesystem::NamespaceGuard::~NamespaceGuard() {
+    while (count_ > 0) held_[--count_]->unlock();
+}
+
+}  // namespace extencfs::core

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+// The file system: nodes, names and contents of one mounted volume, as operations on Result<T>.
+// Knows nothing of FUSE and nothing of a volume's bytes.
+//
+// Lock order (LOCKING.md): namespace stripes -> tree -> open stripe -> file range -> file state ->
+// caches, table. Nothing is held over a reply.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "encfs/core/error.h"
+#include "encfs/core/handle_cache.h"
+#include "encfs/core/inode_table.h"
+#include "encfs/core/metadata_sink.h"
+#include "encfs/core/types.h"
+#include "encfs/core/volume_format.h"
+#include "encfs/lower/lower_fs.h"
+#include "encfs/volume/volume_keys.h"
+
+namespace extencfs::core {
+
+// One entry of a listing as the caller is given it. `cookie` continues after this entry.
+struct ListedEntry {
+    std::string_view name;
+    std::uint64_t ino;
+    unsigned char type;     // DT_*
+    std::uint64_t cookie;
+    const Entry* entry;     // with attributes and a counted node, where asked for; else nullptr
+};
+enum class ListMode { kNames, kWithAttributes };
+
+// THREADS: every operation from any thread, in parallel.
+// ERRORS: each gives a core::Error; errno_of() makes the reply's errno of it.
+// References: every Entry handed out counts one kernel reference to its node, given back by forget.
+class Filesystem {
+  public:
+    // Takes over the lower directory `root`. Starts the recovery scan after an unclean end.
+    static Result<std::unique_ptr<Filesystem>> open(std::unique_ptr<lower::LowerFs> lower,
+                                                    lower::Fd root,
+                                                    std::unique_ptr<volume::VolumeKeys> keys,
+                                                    Options options);
+    // Closes everything. Call finish() first.
+    ~Filesystem();
+    Filesystem(const Filesystem&) = delete;
+    Filesystem& operator=(const Filesystem&) = delete;
+
+    // After the last request: settles and syncs everything below. True when the volume may be
+    // marked clean (all was written, and after an unclean end the recovery scan was complete).
+    bool finish();
+
+    // Where metadata is published; the null sink until set. Call before the first request.
+    void set_sink(std::shared_ptr<MetadataSink> sink);
+
+    // ---- names ----
+    Result<Entry> lookup(NodeId parent, std::string_view name);
+    void forget(NodeId node, std::uint64_t count);
+    // Regular file, fifo, socket or device.
+    Result<Entry> mknod(NodeId parent, std::string_view name, mode_t mode, dev_t rdev,
+                        const Caller& caller);
+    // As mknod of a regular file; an existing one is kExists.
+    Result<Entry> create(NodeId parent, std::string_view name, mode_t mode, const Caller& caller);
+    Result<Entry> tmpfile(NodeId parent, mode_t mode, const Caller& caller);
+    Result<Entry> mkdir(NodeId parent, std::string_view name, mode_t mode, const Caller& caller);
+    Result<Entry> symlink(NodeId parent, std::string_view name, std::string_view target,
+                          const Caller& caller);
+    Result<Entry> link(NodeId node, NodeId parent, std::string_view name);
+    Result<void> unlink(NodeId parent, std::string_view name);
+    Result<void> rmdir(NodeId parent, std::string_view name);
+    Result<void> rename(NodeId from_parent, std::string_view from, NodeId to_parent,
+                        std::string_view to, lower::RenameMode mode);
+    Result<std::string> readlink(NodeId node);
+
+    // ---- attributes ----
+    Result<struct stat> getattr(NodeId node);
+    Result<struct stat> setattr(NodeId node, const AttrChange& change);
+    Result<struct statvfs> statfs();
+
+    // ---- contents ----
+    // Opens the lower file now, so that damage shows at open (where the kernel sends OPEN).
+    Result<void> open_file(NodeId node);
+    Result<Bytes> read(NodeId node, std::uint64_t off, std::size_t size, IoBuffer& buffer);
+    // `kill_suid`: clear set-user-ID and set-group-ID as a write by a stranger does.
+    Result<void> write(NodeId node, std::uint64_t off, Bytes in, WriteSource source,
+                       bool kill_suid);
+    Result<void> flush(NodeId node);
+    Result<void> fsync(NodeId node, bool data_only);
+    Result<void> fallocate(NodeId node, int mode, std::uint64_t off, std::uint64_t size);
+    Result<std::uint64_t> seek(NodeId node, std::uint64_t off, int whence);
+    Result<std::size_t> copy_range(NodeId from, std::uint64_t from_off, NodeId to,
+                                   std::uint64_t to_off, std::size_t size);
+
+    // ---- directories ----
+    // Entries after `cookie` (0: from the start), "." and ".." among them, until `each` returns
+    // false: that entry was not taken (with attributes, its reference is given back).
+    Result<void> list(NodeId directory, std::uint64_t cookie, ListMode mode,
+                      const std::function<bool(const ListedEntry&)>& each);
+    Result<void> fsync_directory(NodeId directory);
+
+    // ---- extended attributes: full names ("user.x") ----
+    Result<ByteVector> get_xattr(NodeId node, const std::string& name);
+    Result<void> set_xattr(NodeId node, const std::string& name, Bytes value, int flags);
+    Result<void> remove_xattr(NodeId node, const std::string& name);
+    Result<std::vector<std::string>> list_xattr(NodeId node);
+
+    std::size_t node_count() const { return table_->size(); }
+
+  private:
+    struct DirHandle {
+        lower::Fd fd;
+        DirContext context;
+        // Whether new entries inherit an ACL, so that the caller's umask does not count.
+        enum class DefaultAcl { kUnknown, kNo, kYes };
+        std::atomic<DefaultAcl> default_acl{DefaultAcl::kUnknown};
+    };
+    using Dir = std::shared_ptr<DirHandle>;
+    using File = std::shared_ptr<ContentFile>;
+    // A name in an open directory: where every name operation starts.
+    struct Place {
+        Dir dir;
+        Location location;
+        CipherName name;
+        const std::string& entry() const { return name.entry; }
+    };
+
+    Filesystem(std::unique_ptr<lower::LowerFs> lower, lower::Fd root, Options options);
+
+    // ---- resolver.cc: from nodes to descriptors ----
+    Result<NodeView> view(NodeId node) const;
+    Result<Dir> directory(NodeId node);
+    Result<Dir> open_directory(const NodeView& node);
+    Result<Dir> open_child(const NodeView& node);
+    Result<File> file(NodeId node, OpenIntent intent);
+    Result<File> open_file_of(const NodeView& node, OpenIntent intent);
+    Result<lower::Fd> open_lower_file(const NodeView& node, OpenIntent intent);
+    Result<lower::Fd> open_with_mode_lifted(const Dir& dir, const std::string& entry, int flags);
+    Result<Place> place(NodeId parent, std::string_view name);
+    // The directory and entry that a located node lies at. kNotFound/kStale where it has none.
+    Result<Place> place_of(const NodeView& node);
+    void report_damage(int fd, const std::string& what);
+    void drop(const std::vector<NodeId>& freed);
+
+    // ---- ops_attr.cc ----
+    Result<Entry> entry_of(const Place& place, const struct stat& lower_stat);
+    Result<void> complete(NodeId node, const Place& place, struct stat& attr);
+    Result<struct stat> attr_of(const NodeView& node);
+    Result<void> change_size(const NodeView& node, std::uint64_t size);
+    Result<void> change_owner_mode_times(const NodeView& node, const AttrChange& change);
+    Result<void> clear_suid(int fd);
+
+    // ---- ops_create.cc ----
+    Result<void> write_side_file(const Place& place);
+    void remove_side_file(const Place& place);
+    mode_t mode_for(const Dir& dir, mode_t mode, const Caller& caller);
+    // Owner ids for a new entry; nullopt where the lower file system gives the right ones itself.
+    struct Owner {
+        uid_t uid;
+        gid_t gid;
+    };
+    std::optional<Owner> owner_for(const Dir& dir, const Caller& caller);
+    Result<Entry> create_file(const Place& place, mode_t mode, const Caller& caller);
+    Result<lower::Fd> open_unnamed(const Dir& dir, mode_t mode, std::string& temp_name);
+    Result<std::pair<File, struct stat>> make_file(const Dir& dir, mode_t mode,
+                                                   const Caller& caller, std::string& temp_name);
+    void note_unsynced(NodeId directory, std::vector<std::string> names);
+
+    // ---- ops_remove.cc ----
+    // Keeps the lower file of a node reachable whose last known name is about to go.
+    Result<void> pin(NodeId node, const Place& place, const struct stat& lower_stat);
+    Result<void> rename_locked(const Place& from, const Place& to, lower::RenameMode mode);
+    Result<void> prepare_directory_move(const Place& from, const Place& to, NodeId node);
+    std::string long_symlink_target(const Place& place, const struct stat& lower_stat);
+
+    // ---- ops_sync.cc ----
+    Result<void> sync_ancestors(NodeId node);
+    Result<void> sync_names_in(NodeId directory);
+    void finish_renames();
+
+    // ---- ops_xattr.cc ----
+    struct XattrTarget {
+        Dir dir;          // name-based access ...
+        std::string entry;
+        int fd = -1;      // ... or by descriptor where there is no name
+        File file;        // keeps fd open
+        ByteArray<16> owner{};
+    };
+    enum class XattrClass { kEncrypted, kAcl, kRefused };
+    static XattrClass classify(const std::string& name);
+    Result<XattrTarget> xattr_target(NodeId node, bool need_owner);
+
+    // ---- recovery_scan.cc ----
+    void start_recovery_scan();
+    void recovery_scan();
+    bool scan_directory(NodeId directory, std::vector<NodeId>& subdirectories);
+
+    std::array<std::shared_mutex, 256> namespace_locks_;
+    std::shared_mutex& namespace_lock(NodeId directory) {
+        return namespace_locks_[directory % namespace_locks_.size()];
+    }
+    // Holds the namespace stripes of several directories exclusively, in one order.
+    class NamespaceGuard;
+
+    std::unique_ptr<lower::LowerFs> lower_;
+    Options options_;
+    bool privileged_;                       // we are root: owners and modes are ours to set
+    bool keep_noatime_ = true;
+    std::shared_ptr<MetadataSink> sink_ = std::make_shared<NullSink>();
+    std::unique_ptr<VolumeFormat> format_;
+    std::uint64_t root_ino_ = 0;
+    dev_t lower_dev_ = 0;
+    Dir root_;
+    std::unique_ptr<InodeTable> table_;
+    std::unique_ptr<HandleCache<DirHandle>> dirs_;
+    std::unique_ptr<HandleCache<ContentFile>> files_;
+
+    std::shared_mutex tree_lock_;           // exclusive while a directory changes its place
+    std::array<std::mutex, 64> open_locks_; // one opener for each node
+
+    // What is left of nodes without a name.
+    struct Nameless {
+        lower::Fd fd;          // of a regular file, until its contents are opened
+        struct stat attr {};   // as it was, with one link fewer
+        File file;             // its contents, kept from leaving the cache
+    };
+    std::mutex nameless_mutex_;
+    std::unordered_map<NodeId, Nameless> nameless_;
+
+    // Names of small files of ours that must be durable before anything below them counts as
+    // durable, by directory; and directories whose old place is still valid.
+    std::mutex unsynced_mutex_;
+    std::unordered_map<NodeId, std::vector<std::string>> unsynced_;
+    std::size_t unsynced_count_ = 0;
+    std::vector<Location> renamed_;
+
+    std::atomic<bool> stopping_{false};
+    std::atomic<bool> scan_complete_{true};
+    std::thread scan_;
+};
+
+class Filesystem::NamespaceGuard {
+  public:
+    NamespaceGuard(Filesystem& fs, std::initializer_list<NodeId> directories);
+    ~NamespaceGuard();
+    NamespaceGuard(const NamespaceGuard&) = delete;
+    NamespaceGuard& operator=(const NamespaceGuard&) = delete;
+
+  private:
+    std::array<std::shared_mutex*, 4> held_{};
+    std::size_t count_ = 0;
+};
+
+}  // namespace extencfs::core

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Volume format 1 behind the VolumeFormat seam: which lower calls its names, directories, symlinks
+// and xattrs take. The bytes are encfs/volume's business.
+#pragma once
+
+#include <memory>
+
+#include "encfs/core/format1_file.h"
+#include "encfs/core/volume_format.h"
+#include "encfs/volume/volume_keys.h"
+
+namespace extencfs::core {
+
+class Format1 final : public VolumeFormat {
+  public:
+    // `clean`: the volume was unmounted cleanly (hints are right, no file needs recovery).
+    Format1(std::unique_ptr<volume::VolumeKeys> keys, bool clean, bool read_only,
+            FileDamage on_damage);
+
+    DirContext root() const override;
+    Result<CipherName> encode_name(const DirContext& dir, std::string_view plain) const override;
+    Result<std::string> decode_name(lower::LowerFs& lower, int dirfd, const DirContext& dir,
+                                    std::string_view entry) const override;
+    bool is_reserved(std::string_view entry) const override;
+    Result<DirContext> open_directory(lower::LowerFs& lower, int dirfd, const DirContext& parent,
+                                      std::string_view entry) const override;
+    Result<DirContext> create_directory(lower::LowerFs& lower, int dirfd, const DirContext& parent,
+                                        std::string_view entry,
+                                        std::vector<std::string>& unsynced) const override;
+    Result<void> clear_directory(lower::LowerFs& lower, int dirfd) const override;
+    Result<void> before_directory_rename(lower::LowerFs& lower, int dirfd,
+                                         const DirContext& old_parent, std::string_view old_entry,
+                                         const DirContext& new_parent,
+                                         std::string_view new_entry) const override;
+    Result<void> after_directory_rename(lower::LowerFs& lower, int dirfd) const override;
+    std::optional<std::uint64_t> size_from_stat(const struct stat& lower_stat) const override;
+    Result<std::shared_ptr<ContentFile>> create_content(lower::LowerFs& lower,
+                                                        lower::Fd fd) const override;
+    Result<std::shared_ptr<ContentFile>> open_content(lower::LowerFs& lower, lower::Fd fd,
+                                                      OpenIntent intent) const override;
+    Result<ByteArray<16>> content_id(lower::LowerFs& lower, int fd) const override;
+    Result<std::string> encode_symlink(lower::LowerFs& lower, int rootfd,
+                                       std::string_view target) const override;
+    Result<std::string> decode_symlink(lower::LowerFs& lower, int rootfd,
+                                       std::string_view lower_target) const override;
+    std::optional<std::uint64_t> symlink_size(std::uint64_t lower_size) const override;
+    std::uint64_t symlink_size(std::string_view lower_target) const override;
+    void drop_symlink(lower::LowerFs& lower, int rootfd,
+                      std::string_view lower_target) const override;
+    Result<std::string> encode_xattr_name(const ByteArray<16>& owner,
+                                          std::string_view name) const override;
+    Result<std::string> decode_xattr_name(const ByteArray<16>& owner,
+                                          std::string_view lower_name) const override;
+    Result<ByteVector> seal_xattr(const ByteArray<16>& owner, std::string_view name,
+                                  Bytes value) const override;
+    Result<ByteVector> open_xattr(const ByteArray<16>& owner, std::string_view name,
+                                  Bytes sealed) const override;
+
+  private:
+    struct IdFile {
+        lower::Fd fd;
+        volume::DirFile dir;
+        const volume::GenerationKeys* keys;
+    };
+    // nullopt where the file is missing or empty.
+    Result<std::optional<IdFile>> read_id_file(lower::LowerFs& lower, int dirfd, int flags) const;
+    Result<void> write_id_file(lower::LowerFs& lower, const IdFile& file) const;
+    const volume::GenerationKeys& keys_of(const DirContext& dir) const;
+    Error damaged(int fd, const std::string& what) const;
+
+    Format1Context context_;
+    bool read_only_;
+};
+
+}  // namespace extencfs::core

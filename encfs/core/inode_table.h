@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// The nodes that the kernel holds references to: which lower inode each is, and where it lies.
+// Keeps no descriptors and makes no system calls. About 110 bytes a node, its lower name included.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "encfs/core/types.h"
+#include "encfs/core/volume_format.h"
+
+namespace extencfs::core {
+
+// Where a node lies: its parent and its lower name there.
+struct Location {
+    NodeId parent = 0;
+    std::string entry;
+};
+
+// What the table knows of a node, copied out.
+struct NodeView {
+    NodeId id = 0;
+    std::uint64_t ino = 0;
+    mode_t type = 0;              // S_IFMT bits
+    bool gone = false;            // no name is left
+    std::optional<Location> location;
+    std::optional<DirContext> context;  // of a directory, once it was opened
+};
+
+// THREADS: any. LOCKS: one mutex of its own, the innermost of all, over no system call.
+class InodeTable {
+  public:
+    explicit InodeTable(std::uint64_t root_ino, const DirContext& root_context);
+    ~InodeTable();
+
+    // The node of lower inode `ino`, found at `location`, made if need be; one more kernel
+    // reference. A node of that number but another type is another file now: it is put aside.
+    NodeId acquire(const Location& location, std::uint64_t ino, mode_t type);
+    // The same for a file without a name (O_TMPFILE).
+    NodeId acquire_nameless(std::uint64_t ino, mode_t type);
+    // `count` kernel references fewer. Returns the nodes that went with it (parents follow).
+    std::vector<NodeId> forget(NodeId node, std::uint64_t count);
+    // Whether `count` are all the references that the kernel has.
+    bool is_last(NodeId node, std::uint64_t count) const;
+    // All but the root; at unmount. Returns them.
+    std::vector<NodeId> clear();
+
+    std::optional<NodeView> view(NodeId node) const;
+    // 0 where no node has that lower inode.
+    NodeId find(std::uint64_t ino) const;
+    // Known names of a node (one node may have several by hard links).
+    std::size_t location_count(NodeId node) const;
+    bool is_at(NodeId node, const Location& location) const;
+    void set_context(NodeId node, const DirContext& context);
+    std::size_t size() const;
+
+    // The node has one more name.
+    void add_location(NodeId node, const Location& location);
+    // The name is not the node's any more. `last`: it was the last one below.
+    void remove_location(NodeId node, const Location& location, bool last);
+    void move(NodeId node, const Location& from, const Location& to);
+
+  private:
+    struct Node;
+    using Slot = std::uint32_t;
+
+    Node* at(NodeId node) const;
+    Node& slot_at(Slot slot) const;
+    NodeId id_of(Slot slot) const;
+    Slot take_slot();
+    void set_primary(Slot slot, const Location& location);
+    void drop_primary(Slot slot, std::vector<NodeId>& freed);
+    void free_if_unused(Slot slot, std::vector<NodeId>& freed);
+    void hash_insert(Slot slot);
+    void hash_remove(Slot slot);
+    Slot hash_find(std::uint64_t ino) const;
+    NodeId make_node(std::uint64_t ino, mode_t type);
+    void add_location_locked(Slot slot, const Location& location);
+
+    static constexpr Slot kChunk = 4096;
+    mutable std::mutex mutex_;
+    std::vector<std::unique_ptr<Node[]>> chunks_;
+    Slot next_slot_ = 1;
+    Slot free_head_ = 0;
+    std::size_t count_ = 0;
+    std::vector<Slot> buckets_;  // by lower inode number; power of two
+    std::unordered_multimap<Slot, Location> more_locations_;
+};
+
+}  // namespace extencfs::core

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attributes: GETATTR and SETATTR, and the entry that a lookup or a creation gives.
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "encfs/core/filesystem.h"
+
+namespace extencfs::core {
+
+// Makes of the lower attributes what the upper file system shows: sizes are plaintext sizes.
+Result<void> Filesystem::complete(NodeId node, const Place& at, struct stat& attr) {
+    if (S_ISLNK(attr.st_mode)) {
+        auto size = format_->symlink_size(static_cast<std::uint64_t>(attr.st_size));
+        if (!size) {
+            auto target = lower_->readlink(at.dir->fd.get(), at.entry());
+            if (!target) return fail(target.error());
+            size = format_->symlink_size(*target);
+        }
+        attr.st_size = static_cast<off_t>(*size);
+    }
+    if (!S_ISREG(attr.st_mode)) return {};
+    if (auto open = files_->find(node)) {
+        attr.st_size = static_cast<off_t>(open->size());
+        return {};
+    }
+    if (auto size = format_->size_from_stat(attr)) {
+        attr.st_size = static_cast<off_t>(*size);
+        return {};
+    }
+    auto opened = file(node, OpenIntent::kRead);
+    if (opened) {
+        attr.st_size = static_cast<off_t>((*opened)->size());
+    } else {
+        // Damaged as a whole. Its size is unknown, but must not be 0: nothing would be read, and
+        // damage would look like an empty file.
+        attr.st_size = std::max<off_t>(attr.st_size, 1);
+    }
+    return {};
+}
+
+Result<Entry> Filesystem::entry_of(const Place& at, const struct stat& lower_stat) {
+    if (lower_stat.st_dev != lower_dev_) return fail(ErrorKind::kCrossesMount);
+    Entry entry{.attr = lower_stat};
+    const auto token = sink_->attr_token(lower_stat.st_ino);
+    entry.node = table_->acquire(at.location, lower_stat.st_ino, lower_stat.st_mode);
+    if (entry.node == 0) return fail(ErrorKind::kStale);
+    if (auto r = complete(entry.node, at, entry.attr); !r) {
+        forget(entry.node, 1);
+        return std::unexpected(r.error());
+    }
+    sink_->publish_attr(entry.node, entry.attr, token);
+    return entry;
+}
+
+Result<struct stat> Filesystem::attr_of(const NodeView& node) {
+    if (S_ISREG(node.type)) {
+        if (auto open = files_->find(node.id)) {
+            auto is = lower_->stat(open->fd());
+            if (!is) return fail(is.error());
+            is->st_size = static_cast<off_t>(open->size());
+            return *is;
+        }
+    }
+    if (node.gone || !node.location) {
+        if (S_ISREG(node.type)) {
+            auto opened = file(node.id, OpenIntent::kRead);
+            if (opened) return attr_of(node);
+        }
+        std::lock_guard lock(nameless_mutex_);
+        auto it = nameless_.find(node.id);
+        if (it == nameless_.end()) return fail(ErrorKind::kStale);
+        return it->second.attr;
+    }
+    if (node.id == kRootNode || S_ISDIR(node.type)) {
+        if (auto open = node.id == kRootNode ? root_ : dirs_->find(node.id)) {
+            auto is = lower_->stat(open->fd.get());
+            if (!is) return fail(is.error());
+            return *is;
+        }
+    }
+    auto at = place_of(node);
+    if (!at) return std::unexpected(at.error());
+    auto is = lower_->stat_at(at->dir->fd.get(), at->entry());
+    if (!is) return fail(is.error());
+    if (is->st_ino != node.ino) return fail(ErrorKind::kStale);
+    if (auto r = complete(node.id, *at, *is); !r) return std::unexpected(r.error());
+    return *is;
+}
+
+Result<struct stat> Filesystem::getattr(NodeId node) {
+    for (int attempt = 0;; ++attempt) {
+        auto is = view(node);
+        if (!is) return std::unexpected(is.error());
+        if (node == kRootNode) is->location.emplace();
+        const auto token = sink_->attr_token(is->ino);
+        auto attr = attr_of(*is);
+        if (attr) {
+            sink_->publish_attr(node, *attr, token);
+            return attr;
+        }
+        // The name may have changed between the look at the table and the lower call.
+        const bool moved =
+            attr.error().kind == ErrorKind::kStale || is_errno(attr.error(), ENOENT);
+        if (!moved || attempt == 3) return attr;
+    }
+}
+
+Result<void> Filesystem::change_size(const NodeView& node, std::uint64_t size) {
+    auto opened = file(node.id, OpenIntent::kWrite);
+    if (!opened && opened.error().kind == ErrorKind::kDamaged)
+        opened = file(node.id, OpenIntent::kWrite);  // a size that disagreed is known now
+    if (!opened && opened.error().kind == ErrorKind::kDamaged && size == 0 && node.location) {
+        // Nothing of it can be read, and nothing of it is to be kept: a new beginning.
+        auto at = place_of(node);
+        if (!at) return std::unexpected(at.error());
+        auto fd = open_lower_file(node, OpenIntent::kWrite);
+        if (!fd) return std::unexpected(fd.error());
+        if (auto r = lower_->truncate(fd->get(), 0); !r) return fail(r.error());
+        auto fresh = format_->create_content(*lower_, std::move(*fd));
+        if (!fresh) return std::unexpected(fresh.error());
+        files_->insert(node.id, std::move(*fresh));
+        return {};
+    }
+    if (!opened) return std::unexpected(opened.error());
+    return (*opened)->truncate(size);
+}
+
+Result<void> Filesystem::change_owner_mode_times(const NodeView& node, const AttrChange& change) {
+    File open_file = S_ISREG(node.type) ? files_->find(node.id) : nullptr;
+    if (!open_file && S_ISREG(node.type) && !node.location) {
+        auto opened = file(node.id, OpenIntent::kWrite);
+        if (!opened) return std::unexpected(opened.error());
+        open_file = std::move(*opened);
+    }
+    const int fd = open_file ? open_file->fd() : node.id == kRootNode ? root_->fd.get() : -1;
+    Place at;
+    if (fd < 0) {
+        auto found = place_of(node);
+        if (!found) return std::unexpected(found.error());
+        at = std::move(*found);
+    }
+    auto done = [](lower::Result<void> r) -> Result<void> {
+        if (!r) return fail(r.error());
+        return {};
+    };
+    if (change.uid_set || change.gid_set) {
+        const uid_t uid = change.uid_set ? change.uid : static_cast<uid_t>(-1);
+        const gid_t gid = change.gid_set ? change.gid : static_cast<gid_t>(-1);
+        auto r = done(fd >= 0 ? lower_->chown(fd, uid, gid)
+                              : lower_->chown_at(at.dir->fd.get(), at.entry(), uid, gid));
+        if (!r) return r;
+    }
+    if (change.mode_set) {
+        const mode_t mode = change.mode & 07777;
+        auto r = done(fd >= 0 ? lower_->chmod(fd, mode)
+                              : lower_->chmod_at(at.dir->fd.get(), at.entry(), mode));
+        if (!r) return r;
+    }
+    if (change.atime_set || change.mtime_set) {
+        const struct timespec omit {0, UTIME_OMIT};
+        const struct timespec times[2] = {change.atime_set ? change.atime : omit,
+                                          change.mtime_set ? change.mtime : omit};
+        // Nothing may be written below after the times that the caller wants.
+        if (open_file) {
+            if (auto r = open_file->settle(); !r) return r;
+        }
+        return done(fd >= 0 ? lower_->utimens(fd, times)
+                            : lower_->utimens_at(at.dir->fd.get(), at.entry(), times));
+    }
+    return {};
+}
+
+Result<void> Filesystem::clear_suid(int fd) {
+    auto is = lower_->stat(fd);
+    if (!is) return fail(is.error());
+    mode_t mode = is->st_mode & 07777;
+    mode_t cleared = mode & ~static_cast<mode_t>(S_ISUID);
+    if (mode & S_IXGRP) cleared &= ~static_cast<mode_t>(S_ISGID);
+    if (cleared == mode) return {};
+    if (auto r = lower_->chmod(fd, cleared); !r) return fail(r.error());
+    return {};
+}
+
+Result<struct stat> Filesystem::setattr(NodeId node, const AttrChange& change) {
+    if (options_.read_only) return fail(ErrorKind::kReadOnly);
+    auto is = view(node);
+    if (!is) return std::unexpected(is.error());
+    if (node == kRootNode) is->location.emplace();
+    ChangeScope scope(*sink_, {.inodes = {is->ino}});
+    if (change.size_set) {
+        if (!S_ISREG(is->type))
+            return fail(S_ISDIR(is->type) ? ErrorKind::kIsDirectory : ErrorKind::kInvalid);
+        if (auto r = change_size(*is, change.size); !r) return std::unexpected(r.error());
+        if (change.kill_suidgid) {
+            auto opened = file(node, OpenIntent::kWrite);
+            if (!opened) return std::unexpected(opened.error());
+            if (auto r = clear_suid((*opened)->fd()); !r) return std::unexpected(r.error());
+        }
+    }
+    if (change.uid_set || change.gid_set || change.mode_set || change.atime_set ||
+        change.mtime_set) {
+        auto r = change_owner_mode_times(*is, change);
+        if (!r && (r.error().kind == ErrorKind::kStale || is_errno(r.error(), ENOENT))) {
+            is = view(node);  // renamed meanwhile
+            if (!is) return std::unexpected(is.error());
+            r = change_owner_mode_times(*is, change);
+        }
+        if (!r) return std::unexpected(r.error());
+    }
+    return attr_of(*is);
+}
+
+}  // namespace extencfs::core

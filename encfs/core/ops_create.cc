@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+// Making things: every one appears under its name complete, or not at all.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "crypto/encoding.h"
+#include "crypto/random.h"
+#include "encfs/core/filesystem.h"
+
+namespace extencfs::core {
+
+namespace {
+
+// "extencfs.t.<random>": swept at the next mount if it is left behind.
+Result<std::string> temp_name() {
+    ByteArray<12> random;
+    if (!crypto::fill_random(random)) return fail(ErrorKind::kInternal);
+    return volume::kTempPrefix + crypto::base64url_encode(random);
+}
+
+bool tmpfile_unsupported(int error) {
+    return error == EOPNOTSUPP || error == EISDIR || error == ENOENT || error == EINVAL;
+}
+
+}  // namespace
+
+// ---- long names ----
+
+Result<void> Filesystem::write_side_file(const Place& at) {
+    if (at.name.side_name.empty()) return {};
+    const int dirfd = at.dir->fd.get();
+    auto fd = lower_->open(dirfd, at.name.side_name, O_CREAT | O_WRONLY, 0644);
+    if (!fd) return fail(fd.error());
+    // The bytes follow from the name alone: writing them again changes nothing.
+    if (auto r = lower_->pwrite(fd->get(), at.name.side_bytes, 0); !r) return fail(r.error());
+    note_unsynced(at.location.parent, {at.name.side_name});
+    return {};
+}
+
+void Filesystem::remove_side_file(const Place& at) {
+    // A side file without its entry is hidden, and reused or swept later.
+    if (!at.name.side_name.empty()) (void)lower_->unlink(at.dir->fd.get(), at.name.side_name);
+}
+
+// ---- owner and mode ----
+
+mode_t Filesystem::mode_for(const Dir& dir, mode_t mode, const Caller& caller) {
+    using DefaultAcl = DirHandle::DefaultAcl;
+    auto known = dir->default_acl.load(std::memory_order_relaxed);
+    if (known == DefaultAcl::kUnknown) {
+        auto acl = lower_->get_xattr(dir->fd.get(), "system.posix_acl_default");
+        known = acl && !acl->empty() ? DefaultAcl::kYes : DefaultAcl::kNo;
+        dir->default_acl.store(known, std::memory_order_relaxed);
+    }
+    // acl(5): with a default ACL the umask has no effect; the lower file system applies the ACL.
+    return known == DefaultAcl::kYes ? mode : mode & ~caller.umask;
+}
+
+std::optional<Filesystem::Owner> Filesystem::owner_for(const Dir& dir, const Caller& caller) {
+    if (!privileged_ || (caller.uid == 0 && caller.gid == 0)) return std::nullopt;
+    auto is = lower_->stat(dir->fd.get());
+    const bool inherits = is && (is->st_mode & S_ISGID) != 0;
+    return Owner{caller.uid, inherits ? static_cast<gid_t>(-1) : caller.gid};
+}
+
+// ---- regular files ----
+
+Result<lower::Fd> Filesystem::open_unnamed(const Dir& dir, mode_t mode, std::string& temp) {
+    static std::atomic<bool> unsupported{false};
+    if (!unsupported.load(std::memory_order_relaxed)) {
+        auto fd = lower_->open_tmpfile(dir->fd.get(), mode);
+        if (fd) return std::move(*fd);
+        if (!tmpfile_unsupported(fd.error().value)) return fail(fd.error());
+        unsupported = true;
+    }
+    auto name = temp_name();
+    if (!name) return std::unexpected(name.error());
+    temp = std::move(*name);
+    auto fd = lower_->open(dir->fd.get(), temp, O_CREAT | O_EXCL | O_RDWR, mode);
+    if (!fd) return fail(fd.error());
+    return std::move(*fd);
+}
+
+Result<std::pair<Filesystem::File, struct stat>> Filesystem::make_file(const Dir& dir, mode_t mode,
+                                                                       const Caller& caller,
+                                                                       std::string& temp) {
+    const mode_t bits = mode_for(dir, mode & 07777, caller);
+    auto fd = open_unnamed(dir, bits, temp);
+    if (!fd) return std::unexpected(fd.error());
+    const int raw = fd->get();
+    if (auto owner = owner_for(dir, caller)) {
+        if (auto r = lower_->chown(raw, owner->uid, owner->gid); !r) return fail(r.error());
+        if (bits & (S_ISUID | S_ISGID)) {  // chown took them away
+            if (auto r = lower_->chmod(raw, bits); !r) return fail(r.error());
+        }
+    }
+    auto content = format_->create_content(*lower_, std::move(*fd));
+    if (!content) return std::unexpected(content.error());
+    auto is = lower_->stat(raw);
+    if (!is) return fail(is.error());
+    is->st_size = 0;
+    return std::pair{std::move(*content), *is};
+}
+
+Result<Entry> Filesystem::create_file(const Place& at, mode_t mode, const Caller& caller) {
+    std::string temp;
+    auto made = make_file(at.dir, mode, caller, temp);
+    auto abandon = [&](Error error) -> Result<Entry> {
+        if (!temp.empty()) (void)lower_->unlink(at.dir->fd.get(), temp);
+        return std::unexpected(error);
+    };
+    if (!made) return abandon(made.error());
+    auto& [content, is] = *made;
+    auto named = temp.empty()
+                     ? lower_->link_tmpfile(content->fd(), at.dir->fd.get(), at.entry())
+                     : lower_->rename(at.dir->fd.get(), temp, at.dir->fd.get(), at.entry(),
+                                      lower::RenameMode::kNoReplace);
+    if (!named) return abandon(Error{ErrorKind::kLower, named.error().value});
+    is.st_nlink = 1;
+    Entry entry{.attr = is};
+    const auto token = sink_->attr_token(is.st_ino);
+    entry.node = table_->acquire(at.location, is.st_ino, is.st_mode);
+    if (entry.node == 0) return fail(ErrorKind::kStale);
+    files_->insert(entry.node, std::move(content));
+    sink_->publish_attr(entry.node, entry.attr, token);
+    return entry;
+}
+
+Result<Entry> Filesystem::create(NodeId parent, std::string_view name, mode_t mode,
+                                 const Caller& caller) {
+    return mknod(parent, name, S_IFREG | (mode & 07777), 0, caller);
+}
+
+Result<Entry> Filesystem::mknod(NodeId parent, std::string_view name, mode_t mode, dev_t rdev,
+                                const Caller& caller) {
+    if (options_.read_only) return fail(ErrorKind::kReadOnly);
+    auto at = place(parent, name);
+    if (!at) return std::unexpected(at.error());
+    NamespaceGuard names(*this, {parent});
+    ChangeScope scope(*sink_, {.parents = {parent}, .names = {name}});
+    const int dirfd = at->dir->fd.get();
+    if (auto r = write_side_file(*at); !r) return std::unexpected(r.error());
+    if (S_ISREG(mode)) return create_file(*at, mode, caller);
+    const mode_t bits = mode_for(at->dir, mode & 07777, caller);
+    if (auto r = lower_->mknod(dirfd, at->entry(), (mode & S_IFMT) | bits, rdev); !r)
+        return fail(r.error());
+    if (auto owner = owner_for(at->dir, caller)) {
+        if (auto r = lower_->chown_at(dirfd, at->entry(), owner->uid, owner->gid); !r)
+            return fail(r.error());
+    }
+    auto is = lower_->stat_at(dirfd, at->entry());
+    if (!is) return fail(is.error());
+    return entry_of(*at, *is);
+}
+
+Result<Entry> Filesystem::tmpfile(NodeId parent, mode_t mode, const Caller& caller) {
+    if (options_.read_only) return fail(ErrorKind::kReadOnly);
+    auto dir = directory(parent);
+    if (!dir) return std::unexpected(dir.error());
+    std::string temp;
+    auto made = make_file(*dir, mode, caller, temp);
+    if (!temp.empty()) (void)lower_->unlink((*dir)->fd.get(), temp);
+    if (!made) return std::unexpected(made.error());
+    Entry entry{.attr = made->second};
+    entry.attr.st_nlink = 0;
+    entry.node = table_->acquire_nameless(entry.attr.st_ino, entry.attr.st_mode);
+    {
+        // No lower descriptor to come back to: files without a name stay in use_count by this one.
+        std::lock_guard lock(nameless_mutex_);
+        nameless_[entry.node].attr = entry.attr;
+        nameless_[entry.node].file = made->first;
+    }
+    files_->insert(entry.node, std::move(made->first));
+    return entry;
+}
+
+// ---- directories, symlinks, links ----
+
+Result<Entry> Filesystem::mkdir(NodeId parent, std::string_view name, mode_t mode,
+                                const Caller& caller) {
+    if (options_.read_only) return fail(ErrorKind::kReadOnly);
+    auto at = place(parent, name);
+    if (!at) return std::unexpected(at.error());
+    NamespaceGuard names(*this, {parent});
+    ChangeScope scope(*sink_, {.parents = {parent}, .names = {name}});
+    const int dirfd = at->dir->fd.get();
+    if (auto r = write_side_file(*at); !r) return std::unexpected(r.error());
+    const mode_t bits = mode_for(at->dir, mode & 01777, caller);
+    // We must be able to write into it for a moment.
+    const mode_t lifted = privileged_ ? bits : bits | S_IRWXU;
+    if (auto r = lower_->mkdir(dirfd, at->entry(), lifted); !r) return fail(r.error());
+    auto undo = [&](Error error) -> Result<Entry> {
+        (void)lower_->rmdir(dirfd, at->entry());
+        return std::unexpected(error);
+    };
+    auto fd = lower_->open(dirfd, at->entry(), O_RDONLY | O_DIRECTORY, 0);
+    if (!fd) return undo(Error{ErrorKind::kLower, fd.error().value});
+    std::vector<std::string> unsynced;
+    auto context =
+        format_->create_directory(*lower_, fd->get(), at->dir->context, at->entry(), unsynced);
+    if (!context) {
+        (void)format_->clear_directory(*lower_, fd->get());
+        return undo(context.error());
+    }
+    if (auto owner = owner_for(at->dir, caller)) {
+        if (auto r = lower_->chown(fd->get(), owner->uid, owner->gid); !r) return fail(r.error());
+    }
+    auto is = lower_->stat(fd->get());
+    if (!is) return fail(is.error());
+    if (lifted != bits) {
+        is->st_mode &= ~(S_IRWXU & ~bits);
+        if (auto r = lower_->chmod(fd->get(), is->st_mode & 07777); !r) return fail(r.error());
+    }
+    auto entry = entry_of(*at, *is);
+    if (!entry) return entry;
+    table_->set_context(entry->node, *context);
+    note_unsynced(entry->node, std::move(unsynced));
+    auto handle = std::make_shared<DirHandle>();
+    handle->fd = std::move(*fd);
+    handle->context = *context;
+    dirs_->insert(entry->node, std::move(handle));
+    return entry;
+}
+
+Result<Entry> Filesystem::symlink(NodeId parent, std::string_view name, std::string_view target,
+                                  const Caller& caller) {
+    if (options_.read_only) return fail(ErrorKind::kReadOnly);
+    auto at = place(parent, name);
+    if (!at) return std::unexpected(at.error());
+    NamespaceGuard names(*this, {parent});
+    ChangeScope scope(*sink_, {.parents = {parent}, .names = {name}});
+    const int dirfd = at->dir->fd.get();
+    if (lower_->stat_at(dirfd, at->entry())) return fail(ErrorKind::kExists);
+    auto lower_target = format_->encode_symlink(*lower_, root_->fd.get(), target);
+    if (!lower_target) return std::unexpected(lower_target.error());
+    auto abandon = [&](lower::Errno error) -> Result<Entry> {
+        format_->drop_symlink(*lower_, root_->fd.get(), *lower_target);
+        return fail(error);
+    };
+    if (auto r = write_side_file(*at); !r) return std::unexpected(r.error());
+    if (auto r = lower_->symlink(*lower_target, dirfd, at->entry()); !r) return abandon(r.error());
+    if (auto owner = owner_for(at->dir, caller)) {
+        if (auto r = lower_->chown_at(dirfd, at->entry(), owner->uid, owner->gid); !r)
+            return fail(r.error());
+    }
+    auto is = lower_->stat_at(dirfd, at->entry());
+    if (!is) return fail(is.error());
+    return entry_of(*at, *is);
+}
+
+Result<Entry> Filesystem::link(NodeId node, NodeId parent, std::string_view name) {
+    if (options_.read_only) return fail(ErrorKind::kReadOnly);
+    auto at = place(parent, name);
+    if (!at) return std::unexpected(at.error());
+    auto source = view(node);
+    if (!source) return std::unexpected(source.error());
+    const NodeId from_parent = source->location ? source->location->parent : parent;
+    NamespaceGuard names(*this, {parent, from_parent});
+    ChangeScope scope(*sink_,
+                      {.inodes = {source->ino}, .parents = {parent}, .names = {name}});
+    source = view(node);
+    if (!source) return std::unexpected(source.error());
+    if (auto r = write_side_file(*at); !r) return std::unexpected(r.error());
+    if (source->location) {
+        auto from = place_of(*source);
+        if (!from) return std::unexpected(from.error());
+        if (auto r = lower_->link(from->dir->fd.get(), from->entry(), at->dir->fd.get(),
+                                  at->entry());
+            !r)
+            return fail(r.error());
+    } else {
+        auto open = file(node, OpenIntent::kWrite);
+        if (!open) return std::unexpected(open.error());
+        if (auto r = lower_->link_tmpfile((*open)->fd(), at->dir->fd.get(), at->entry()); !r)
+            return fail(r.error());
+        std::lock_guard lock(nameless_mutex_);
+        nameless_.erase(node);
+    }
+    auto is = lower_->stat_at(at->dir->fd.get(), at->entry());
+    if (!is) return fail(is.error());
+    table_->add_location(node, at->location);
+    return entry_of(*at, *is);
+}
+
+}  // namespace extencfs::core

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// Contents of regular files.
+#include <algorithm>
+#include <cerrno>
+
+#include "encfs/core/filesystem.h"
+
+namespace extencfs::core {
+
+namespace {
+constexpr std::size_t kCopyChunk = 1024 * 1024;
+}
+
+Result<void> Filesystem::open_file(NodeId node) {
+    // Somebody else may have changed the lower file since it was last looked at.
+    if (options_.shared) files_->remove_if_unused(node);
+    auto opened = file(node, OpenIntent::kRead);
+    if (!opened) return std::unexpected(opened.error());
+    return {};
+}
+
+Result<Bytes> Filesystem::read(NodeId node, std::uint64_t off, std::size_t size,
+                               IoBuffer& buffer) {
+    auto opened = file(node, OpenIntent::kRead);
+    if (!opened) return std::unexpected(opened.error());
+    return (*opened)->read(off, size, buffer);
+}
+
+Result<void> Filesystem::write(NodeId node, std::uint64_t off, Bytes in, WriteSource source,
+                               bool kill_suid) {
+    if (options_.read_only) return fail(ErrorKind::kReadOnly);
+    auto opened = file(node, OpenIntent::kWrite);
+    if (!opened) return std::unexpected(opened.error());
+    auto is = view(node);
+    if (!is) return std::unexpected(is.error());
+    ChangeScope scope(*sink_, {.inodes = {is->ino}});
+    if (kill_suid) {
+        if (auto r = clear_suid((*opened)->fd()); !r) return r;
+    }
+    return (*opened)->write(off, in, source);
+}
+
+Result<void> Filesystem::flush(NodeId node) {
+    if (auto open = files_->find(node)) return open->settle();
+    return {};
+}
+
+Result<void> Filesystem::fsync(NodeId node, bool data_only) {
+    if (options_.read_only) return {};
+    auto is = view(node);
+    if (!is) return std::unexpected(is.error());
+    if (!S_ISREG(is->type)) return {};
+    auto opened = file(node, OpenIntent::kWrite);
+    if (!opened) return std::unexpected(opened.error());
+    if (auto r = (*opened)->sync(data_only); !r) return r;
+    return sync_ancestors(node);
+}
+
+Result<void> Filesystem::fallocate(NodeId node, int mode, std::uint64_t off, std::uint64_t size) {
+    if (options_.read_only) return fail(ErrorKind::kReadOnly);
+    auto opened = file(node, OpenIntent::kWrite);
+    if (!opened) return std::unexpected(opened.error());
+    auto is = view(node);
+    if (!is) return std::unexpected(is.error());
+    ChangeScope scope(*sink_, {.inodes = {is->ino}});
+    return (*opened)->allocate(mode, off, size);
+}
+
+Result<std::uint64_t> Filesystem::seek(NodeId node, std::uint64_t off, int whence) {
+    auto opened = file(node, OpenIntent::kRead);
+    if (!opened) return std::unexpected(opened.error());
+    return (*opened)->seek(off, whence);
+}
+
+Result<std::size_t> Filesystem::copy_range(NodeId from, std::uint64_t from_off, NodeId to,
+                                           std::uint64_t to_off, std::size_t size) {
+    if (options_.read_only) return fail(ErrorKind::kReadOnly);
+    auto source = file(from, OpenIntent::kRead);
+    if (!source) return std::unexpected(source.error());
+    auto target = file(to, OpenIntent::kWrite);
+    if (!target) return std::unexpected(target.error());
+    auto is = view(to);
+    if (!is) return std::unexpected(is.error());
+    ChangeScope scope(*sink_, {.inodes = {is->ino}});
+    static thread_local IoBuffer buffer;
+    std::size_t copied = 0;
+    while (copied < size) {
+        auto chunk = (*source)->read(from_off + copied, std::min(size - copied, kCopyChunk), buffer);
+        // What was copied before an error counts: the caller is told of a short copy.
+        if (!chunk) {
+            if (copied > 0) break;
+            return std::unexpected(chunk.error());
+        }
+        if (chunk->empty()) break;
+        if (auto r = (*target)->write(to_off + copied, *chunk, WriteSource::kCaller); !r) {
+            if (copied > 0) break;
+            return std::unexpected(r.error());
+        }
+        copied += chunk->size();
+    }
+    return copied;
+}
+
+}  // namespace extencfs::core

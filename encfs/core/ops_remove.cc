@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// Removing and moving names.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+
+#include "encfs/core/filesystem.h"
+
+namespace extencfs::core {
+
+// A node whose last known name goes stays readable and writable for whoever has it open.
+Result<void> Filesystem::pin(NodeId node, const Place& at, const struct stat& lower_stat) {
+    if (node == 0) return {};
+    const bool last_link = S_ISDIR(lower_stat.st_mode) || lower_stat.st_nlink <= 1;
+    if (!last_link && table_->location_count(node) > 1) return {};
+    Nameless nameless{.fd = {}, .attr = lower_stat, .file = nullptr};
+    nameless.attr.st_nlink = last_link ? 0 : lower_stat.st_nlink - 1;
+    if (S_ISREG(lower_stat.st_mode)) {
+        nameless.file = files_->find(node);
+        if (!nameless.file) {
+            const int flags = options_.read_only ? O_RDONLY : O_RDWR;
+            auto fd = lower_->open(at.dir->fd.get(), at.entry(), flags, 0);
+            if (!fd && fd.error().value == EACCES) {
+                auto lifted = open_with_mode_lifted(at.dir, at.entry(), flags);
+                if (lifted) nameless.fd = std::move(*lifted);
+            } else if (!fd) {
+                return fail(fd.error());
+            } else {
+                nameless.fd = std::move(*fd);
+            }
+        }
+    }
+    std::lock_guard lock(nameless_mutex_);
+    nameless_[node] = std::move(nameless);
+    return {};
+}
+
+std::string Filesystem::long_symlink_target(const Place& at, const struct stat& lower_stat) {
+    if (!S_ISLNK(lower_stat.st_mode) || lower_stat.st_nlink > 1 ||
+        format_->symlink_size(static_cast<std::uint64_t>(lower_stat.st_size)))
+        return {};
+    auto target = lower_->readlink(at.dir->fd.get(), at.entry());
+    return target ? std::move(*target) : std::string();
+}
+
+Result<void> Filesystem::unlink(NodeId parent, std::string_view name) {
+    if (options_.read_only) return fail(ErrorKind::kReadOnly);
+    auto at = place(parent, name);
+    if (!at) return std::unexpected(at.error());
+    NamespaceGuard names(*this, {parent});
+    const int dirfd = at->dir->fd.get();
+    auto is = lower_->stat_at(dirfd, at->entry());
+    if (!is) return fail(is.error());
+    if (S_ISDIR(is->st_mode)) return fail(ErrorKind::kIsDirectory);
+    ChangeScope scope(*sink_, {.inodes = {is->st_ino}, .parents = {parent}, .names = {name}});
+    const NodeId node = table_->find(is->st_ino);
+    const std::string text = long_symlink_target(*at, *is);
+    if (auto r = pin(node, *at, *is); !r) return r;
+    if (auto r = lower_->unlink(dirfd, at->entry()); !r) {
+        std::lock_guard lock(nameless_mutex_);
+        if (node != 0 && table_->is_at(node, at->location)) nameless_.erase(node);
+        return fail(r.error());
+    }
+    if (node != 0) table_->remove_location(node, at->location, is->st_nlink <= 1);
+    remove_side_file(*at);
+    if (!text.empty()) format_->drop_symlink(*lower_, root_->fd.get(), text);
+    return {};
+}
+
+Result<void> Filesystem::rmdir(NodeId parent, std::string_view name) {
+    if (options_.read_only) return fail(ErrorKind::kReadOnly);
+    auto at = place(parent, name);
+    if (!at) return std::unexpected(at.error());
+    const int dirfd = at->dir->fd.get();
+    auto is = lower_->stat_at(dirfd, at->entry());
+    if (!is) return fail(is.error());
+    if (!S_ISDIR(is->st_mode)) return fail(ErrorKind::kNotDirectory);
+    const NodeId victim = table_->find(is->st_ino);
+    // Nobody may create anything in it between the look and the removal.
+    NamespaceGuard names(*this, {parent, victim != 0 ? victim : parent});
+    ChangeScope scope(*sink_, {.inodes = {is->st_ino}, .parents = {parent}, .names = {name}});
+    {
+        auto fd = lower_->open(dirfd, at->entry(), O_RDONLY | O_DIRECTORY, 0);
+        if (!fd) return fail(fd.error());
+        if (auto r = format_->clear_directory(*lower_, fd->get()); !r) return r;
+    }
+    if (auto r = pin(victim, *at, *is); !r) return r;
+    if (auto r = lower_->rmdir(dirfd, at->entry()); !r) return fail(r.error());
+    if (victim != 0) {
+        table_->remove_location(victim, at->location, true);
+        dirs_->remove(victim);
+    }
+    remove_side_file(*at);
+    return {};
+}
+
+Result<void> Filesystem::prepare_directory_move(const Place& from, const Place& to, NodeId node) {
+    auto fd = lower_->open(from.dir->fd.get(), from.entry(), O_RDONLY | O_DIRECTORY, 0);
+    if (!fd) return fail(fd.error());
+    if (node == 0 || !table_->view(node)) {
+        // An id file that a killed mkdir left out is made good before the directory moves.
+        auto context = format_->open_directory(*lower_, fd->get(), from.dir->context, from.entry());
+        if (!context) return std::unexpected(context.error());
+    }
+    auto prepared = format_->before_directory_rename(*lower_, fd->get(), from.dir->context,
+                                                     from.entry(), to.dir->context, to.entry());
+    if (!prepared) return prepared;
+    std::lock_guard lock(unsynced_mutex_);
+    renamed_.push_back(to.location);
+    return {};
+}
+
+Result<void> Filesystem::rename_locked(const Place& from, const Place& to,
+                                       lower::RenameMode mode) {
+    const int from_fd = from.dir->fd.get();
+    const int to_fd = to.dir->fd.get();
+    auto source = lower_->stat_at(from_fd, from.entry());
+    if (!source) return fail(source.error());
+    auto target = lower_->stat_at(to_fd, to.entry());
+    if (!target && target.error().value != ENOENT) return fail(target.error());
+    const bool exchange = mode == lower::RenameMode::kExchange;
+    if (exchange && !target) return fail(ErrorKind::kNotFound);
+    if (mode == lower::RenameMode::kNoReplace && target) return fail(ErrorKind::kExists);
+    if (target && target->st_ino == source->st_ino) return {};  // two names of one file: no change
+
+    const NodeId node = table_->find(source->st_ino);
+    const NodeId other = target ? table_->find(target->st_ino) : 0;
+    const bool source_dir = S_ISDIR(source->st_mode);
+    const bool target_dir = target && S_ISDIR(target->st_mode);
+    ChangeScope scope(*sink_,
+                      {.inodes = {source->st_ino, target ? target->st_ino : 0},
+                       .parents = {from.location.parent, to.location.parent}});
+    std::string text;
+    if (target && !exchange) {
+        if (source_dir && !target_dir) return fail(ErrorKind::kNotDirectory);
+        if (!source_dir && target_dir) return fail(ErrorKind::kIsDirectory);
+        text = long_symlink_target(to, *target);
+        if (target_dir) {
+            auto fd = lower_->open(to_fd, to.entry(), O_RDONLY | O_DIRECTORY, 0);
+            if (!fd) return fail(fd.error());
+            if (auto r = format_->clear_directory(*lower_, fd->get()); !r) return r;
+        }
+        if (auto r = pin(other, to, *target); !r) return r;
+    }
+    if (source_dir) {
+        if (auto r = prepare_directory_move(from, to, node); !r) return r;
+    }
+    if (exchange && target_dir) {
+        if (auto r = prepare_directory_move(to, from, other); !r) return r;
+    }
+    if (auto r = write_side_file(to); !r) return r;
+    if (auto r = lower_->rename(from_fd, from.entry(), to_fd, to.entry(), mode); !r)
+        return fail(r.error());
+    if (exchange) {
+        if (node != 0) table_->move(node, from.location, to.location);
+        if (other != 0) table_->move(other, to.location, from.location);
+        return {};
+    }
+    if (other != 0) {
+        table_->remove_location(other, to.location, target_dir || target->st_nlink <= 1);
+        if (target_dir) dirs_->remove(other);
+    }
+    if (node != 0) table_->move(node, from.location, to.location);
+    remove_side_file(from);
+    if (!text.empty()) format_->drop_symlink(*lower_, root_->fd.get(), text);
+    return {};
+}
+
+Result<void> Filesystem::rename(NodeId from_parent, std::string_view from, NodeId to_parent,
+                                std::string_view to, lower::RenameMode mode) {
+    if (options_.read_only) return fail(ErrorKind::kReadOnly);
+    auto from_at = place(from_parent, from);
+    if (!from_at) return std::unexpected(from_at.error());
+    auto to_at = place(to_parent, to);
+    if (!to_at) return std::unexpected(to_at.error());
+    // An empty directory that is replaced must stay empty: nobody may create anything in it.
+    NodeId replaced = to_parent;
+    bool directories = false;
+    if (auto is = lower_->stat_at(to_at->dir->fd.get(), to_at->entry()); is) {
+        if (S_ISDIR(is->st_mode)) {
+            directories = true;
+            if (NodeId known = table_->find(is->st_ino)) replaced = known;
+        }
+    }
+    NamespaceGuard names(*this, {from_parent, to_parent, replaced});
+    auto is = lower_->stat_at(from_at->dir->fd.get(), from_at->entry());
+    if (!is) return fail(is.error());
+    directories = directories || S_ISDIR(is->st_mode);
+    std::unique_lock tree(tree_lock_, std::defer_lock);
+    if (directories) tree.lock();
+    return rename_locked(*from_at, *to_at, mode);
+}
+
+}  // namespace extencfs::core

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+// Extended attributes. user.* and trusted.* are encrypted; POSIX ACLs are the lower file system's
+// (the kernel reads them); security.* is refused, so that no write has to ask for it.
+#include <sys/stat.h>
+
+#include <cerrno>
+
+#include "encfs/core/filesystem.h"
+#include "encfs/volume/xattr_codec.h"
+
+namespace extencfs::core {
+
+Filesystem::XattrClass Filesystem::classify(const std::string& name) {
+    if (name.starts_with("user.") || name.starts_with("trusted.")) return XattrClass::kEncrypted;
+    if (name == "system.posix_acl_access" || name == "system.posix_acl_default")
+        return XattrClass::kAcl;
+    return XattrClass::kRefused;
+}
+
+Result<Filesystem::XattrTarget> Filesystem::xattr_target(NodeId node, bool need_owner) {
+    auto is = view(node);
+    if (!is) return std::unexpected(is.error());
+    XattrTarget target;
+    if (S_ISDIR(is->type)) {
+        auto dir = directory(node);
+        if (!dir) return std::unexpected(dir.error());
+        target.dir = *dir;
+        target.fd = (*dir)->fd.get();
+        target.owner = (*dir)->context.id;
+        return target;
+    }
+    if (S_ISREG(is->type)) {
+        auto opened = file(node, OpenIntent::kRead);
+        if (!opened) return std::unexpected(opened.error());
+        target.file = *opened;
+        target.fd = (*opened)->fd();
+        if (need_owner) {
+            auto owner = format_->content_id(*lower_, target.fd);
+            if (!owner) return std::unexpected(owner.error());
+            target.owner = *owner;
+        }
+        return target;
+    }
+    // Symlinks and special files have no user.* (xattr(7)); ACLs of special files are by name.
+    if (need_owner) return fail(ErrorKind::kPermission);
+    auto at = place_of(*is);
+    if (!at) return std::unexpected(at.error());
+    target.dir = at->dir;
+    target.entry = at->entry();
+    return target;
+}
+
+Result<ByteVector> Filesystem::get_xattr(NodeId node, const std::string& name) {
+    const auto kind = classify(name);
+    if (kind == XattrClass::kRefused) return fail(ErrorKind::kNoAttribute);
+    auto target = xattr_target(node, kind == XattrClass::kEncrypted);
+    if (!target) {
+        if (target.error().kind == ErrorKind::kPermission) return fail(ErrorKind::kNoAttribute);
+        return std::unexpected(target.error());
+    }
+    std::string lower_name = name;
+    if (kind == XattrClass::kEncrypted) {
+        auto encoded = format_->encode_xattr_name(target->owner, name);
+        if (!encoded) return std::unexpected(encoded.error());
+        lower_name = std::move(*encoded);
+    }
+    auto value = target->fd >= 0
+                     ? lower_->get_xattr(target->fd, lower_name)
+                     : lower_->get_xattr(target->dir->fd.get(), target->entry, lower_name);
+    if (!value) return fail(value.error());
+    if (kind == XattrClass::kAcl) return std::move(*value);
+    auto opened = format_->open_xattr(target->owner, name, *value);
+    if (!opened && opened.error().kind == ErrorKind::kDamaged && target->fd >= 0)
+        report_damage(target->fd, "an extended attribute does not authenticate");
+    return opened;
+}
+
+Result<void> Filesystem::set_xattr(NodeId node, const std::string& name, Bytes value, int flags) {
+    if (options_.read_only) return fail(ErrorKind::kReadOnly);
+    const auto kind = classify(name);
+    if (kind == XattrClass::kRefused) return fail(ErrorKind::kUnsupported);
+    auto target = xattr_target(node, kind == XattrClass::kEncrypted);
+    if (!target) return std::unexpected(target.error());
+    auto is = view(node);
+    if (!is) return std::unexpected(is.error());
+    MetadataSink::Change change{.inodes = {is->ino}};
+    change.xattrs = true;
+    ChangeScope scope(*sink_, change);
+    std::string lower_name = name;
+    ByteVector sealed;
+    if (kind == XattrClass::kEncrypted) {
+        auto encoded = format_->encode_xattr_name(target->owner, name);
+        if (!encoded) return std::unexpected(encoded.error());
+        lower_name = std::move(*encoded);
+        auto bytes = format_->seal_xattr(target->owner, name, value);
+        if (!bytes) return std::unexpected(bytes.error());
+        sealed = std::move(*bytes);
+        value = sealed;
+    }
+    auto r = target->fd >= 0 ? lower_->set_xattr(target->fd, lower_name, value, flags)
+                             : lower_->set_xattr(target->dir->fd.get(), target->entry, lower_name,
+                                                 value, flags);
+    if (!r) return fail(r.error());
+    if (target->dir && target->fd >= 0)
+        target->dir->default_acl = DirHandle::DefaultAcl::kUnknown;
+    return {};
+}
+
+Result<void> Filesystem::remove_xattr(NodeId node, const std::string& name) {
+    if (options_.read_only) return fail(ErrorKind::kReadOnly);
+    const auto kind = classify(name);
+    if (kind == XattrClass::kRefused) return fail(ErrorKind::kNoAttribute);
+    auto target = xattr_target(node, kind == XattrClass::kEncrypted);
+    if (!target) return std::unexpected(target.error());
+    auto is = view(node);
+    if (!is) return std::unexpected(is.error());
+    MetadataSink::Change change{.inodes = {is->ino}};
+    change.xattrs = true;
+    ChangeScope scope(*sink_, change);
+    std::string lower_name = name;
+    if (kind == XattrClass::kEncrypted) {
+        auto encoded = format_->encode_xattr_name(target->owner, name);
+        if (!encoded) return std::unexpected(encoded.error());
+        lower_name = std::move(*encoded);
+    }
+    auto r = target->fd >= 0
+                 ? lower_->remove_xattr(target->fd, lower_name)
+                 : lower_->remove_xattr(target->dir->fd.get(), target->entry, lower_name);
+    if (!r) return fail(r.error());
+    if (target->dir && target->fd >= 0)
+        target->dir->default_acl = DirHandle::DefaultAcl::kUnknown;
+    return {};
+}
+
+Result<std::vector<std::string>> Filesystem::list_xattr(NodeId node) {
+    auto is = view(node);
+    if (!is) return std::unexpected(is.error());
+    const bool encrypted = S_ISREG(is->type) || S_ISDIR(is->type);
+    auto target = xattr_target(node, false);
+    if (!target) return std::unexpected(target.error());
+    auto names = target->fd >= 0 ? lower_->list_xattr(target->fd)
+                                 : lower_->list_xattr(target->dir->fd.get(), target->entry);
+    if (!names) {
+        if (names.error().value == EOPNOTSUPP) return std::vector<std::string>{};
+        return fail(names.error());
+    }
+    std::vector<std::string> out;
+    bool owner_known = S_ISDIR(is->type);
+    for (auto& name : *names) {
+        if (classify(name) == XattrClass::kAcl) {
+            out.push_back(std::move(name));
+            continue;
+        }
+        if (!encrypted || !name.starts_with(volume::kXattrPrefix)) continue;
+        if (!owner_known) {
+            auto owner = format_->content_id(*lower_, target->fd);
+            if (!owner) return std::unexpected(owner.error());
+            target->owner = *owner;
+            owner_known = true;
+        }
+        auto plain = format_->decode_xattr_name(target->owner, name);
+        if (plain) {
+            out.push_back(std::move(*plain));
+        } else {
+            report_damage(target->fd, "the extended attribute " + name + " does not authenticate");
+        }
+    }
+    return out;
+}
+
+}  // namespace extencfs::core

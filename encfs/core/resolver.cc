@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+// From nodes to lower descriptors, which are cached and bounded: the one gate through which every
+// operation reaches the lower directory.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "encfs/core/filesystem.h"
+
+namespace extencfs::core {
+
+namespace {
+constexpr int kAttempts = 4;
+}
+
+Result<NodeView> Filesystem::view(NodeId node) const {
+    auto found = table_->view(node);
+    if (!found) return fail(ErrorKind::kStale);
+    return std::move(*found);
+}
+
+void Filesystem::report_damage(int fd, const std::string& what) {
+    if (!options_.on_damage) return;
+    auto path_of = [](int of) {
+        char path[4096];
+        const auto link = "/proc/self/fd/" + std::to_string(of);
+        const ssize_t size = ::readlink(link.c_str(), path, sizeof path);
+        return size > 0 ? std::string(path, static_cast<std::size_t>(size)) : std::string();
+    };
+    std::string path = path_of(fd);
+    const std::string root = path_of(root_->fd.get());
+    if (!root.empty() && path.starts_with(root + "/")) path.erase(0, root.size() + 1);
+    options_.on_damage({what, path});
+}
+
+// ---- directories ----
+
+Result<Filesystem::Dir> Filesystem::directory(NodeId node) {
+    if (node == kRootNode) return root_;
+    if (auto cached = dirs_->find(node)) return cached;
+    auto is = view(node);
+    if (!is) return std::unexpected(is.error());
+    return open_directory(*is);
+}
+
+Result<Filesystem::Dir> Filesystem::open_directory(const NodeView& node) {
+    if (!S_ISDIR(node.type)) return fail(ErrorKind::kNotDirectory);
+    auto opened = open_child(node);
+    if (!opened && (opened.error().kind == ErrorKind::kStale ||
+                    is_errno(opened.error(), ENOENT))) {
+        // A rename may have been under way: once more, with the tree held still.
+        std::shared_lock tree(tree_lock_);
+        auto again = view(node.id);
+        if (!again) return std::unexpected(again.error());
+        opened = open_child(*again);
+    }
+    if (!opened) return opened;
+    return dirs_->insert(node.id, std::move(*opened));
+}
+
+Result<Filesystem::Dir> Filesystem::open_child(const NodeView& node) {
+    if (node.gone || !node.location) return fail(ErrorKind::kNotFound);
+    auto parent = directory(node.location->parent);
+    if (!parent) return parent;
+    const auto& entry = node.location->entry;
+    auto fd = lower_->open((*parent)->fd.get(), entry, O_RDONLY | O_DIRECTORY, 0);
+    if (!fd && fd.error().value == EACCES)  // may be searched but not read
+        fd = lower_->open((*parent)->fd.get(), entry, O_PATH | O_DIRECTORY, 0);
+    if (!fd) return fail(fd.error());
+    auto is = lower_->stat(fd->get());
+    if (!is) return fail(is.error());
+    if (is->st_dev != lower_dev_) return fail(ErrorKind::kCrossesMount);
+    if (is->st_ino != node.ino) return fail(ErrorKind::kStale);
+    auto handle = std::make_shared<DirHandle>();
+    if (node.context) {
+        handle->context = *node.context;
+    } else {
+        auto context = format_->open_directory(*lower_, fd->get(), (*parent)->context, entry);
+        if (!context) return std::unexpected(context.error());
+        handle->context = *context;
+        table_->set_context(node.id, *context);
+    }
+    handle->fd = std::move(*fd);
+    return handle;
+}
+
+Result<Filesystem::Place> Filesystem::place(NodeId parent, std::string_view name) {
+    auto dir = directory(parent);
+    if (!dir) return std::unexpected(dir.error());
+    auto cipher = format_->encode_name((*dir)->context, name);
+    if (!cipher) return std::unexpected(cipher.error());
+    Location location{parent, cipher->entry};
+    return Place{std::move(*dir), std::move(location), std::move(*cipher)};
+}
+
+Result<Filesystem::Place> Filesystem::place_of(const NodeView& node) {
+    if (!node.location) return fail(node.gone ? ErrorKind::kNotFound : ErrorKind::kStale);
+    auto dir = directory(node.location->parent);
+    if (!dir) return std::unexpected(dir.error());
+    return Place{std::move(*dir), *node.location, CipherName{node.location->entry, {}, {}}};
+}
+
+// ---- regular files ----
+
+Result<Filesystem::File> Filesystem::file(NodeId node, OpenIntent intent) {
+    if (auto cached = files_->find(node)) return cached;
+    std::lock_guard opening(open_locks_[node % open_locks_.size()]);
+    if (auto cached = files_->find(node)) return cached;
+    for (int attempt = 0;; ++attempt) {
+        auto is = view(node);
+        if (!is) return std::unexpected(is.error());
+        auto opened = open_file_of(*is, intent);
+        const bool moved = !opened && (opened.error().kind == ErrorKind::kStale ||
+                                       is_errno(opened.error(), ENOENT));
+        if (!moved || attempt == kAttempts) {
+            if (!opened) return opened;
+            if (!is->location) {
+                // Its descriptor is the only way to it: it stays while the node does.
+                std::lock_guard lock(nameless_mutex_);
+                if (auto it = nameless_.find(node); it != nameless_.end())
+                    it->second.file = *opened;
+            }
+            return files_->insert(node, std::move(*opened));
+        }
+        // Wait for a rename that is under way: it holds the tree or its directory.
+        std::shared_lock tree(tree_lock_);
+        if (is->location) {
+            std::shared_lock name(namespace_lock(is->location->parent));
+        }
+    }
+}
+
+Result<Filesystem::File> Filesystem::open_file_of(const NodeView& node, OpenIntent intent) {
+    if (S_ISDIR(node.type)) return fail(ErrorKind::kIsDirectory);
+    if (!S_ISREG(node.type)) return fail(ErrorKind::kInvalid);
+    auto fd = open_lower_file(node, intent);
+    if (!fd) return std::unexpected(fd.error());
+    auto is = lower_->stat(fd->get());
+    if (!is) return fail(is.error());
+    if (!node.gone && is->st_ino != node.ino) return fail(ErrorKind::kStale);
+    const int raw_fd = fd->get();
+    auto opened = format_->open_content(*lower_, std::move(*fd), intent);
+    if (!opened) return opened;
+    const auto told = format_->size_from_stat(*is);
+    if (told && *told != (*opened)->size()) {
+        // What the kernel was told is not what the authenticated header says. From now on it is
+        // the header's truth; whoever asked with the old size in mind must not get a short answer.
+        report_damage(raw_fd, "the lower file's size disagrees with its header (cut, grown, or "
+                              "half copied)");
+        files_->insert(node.id, std::move(*opened));
+        if (options_.on_attributes_stale) options_.on_attributes_stale(node.id);
+        return fail(ErrorKind::kDamaged);
+    }
+    return opened;
+}
+
+Result<lower::Fd> Filesystem::open_lower_file(const NodeView& node, OpenIntent intent) {
+    const bool read_only = options_.read_only;
+    if (!node.location) {
+        std::lock_guard lock(nameless_mutex_);
+        auto it = nameless_.find(node.id);
+        if (it == nameless_.end() || !it->second.fd) return fail(ErrorKind::kStale);
+        return std::move(it->second.fd);
+    }
+    auto dir = directory(node.location->parent);
+    if (!dir) return std::unexpected(dir.error());
+    const auto& entry = node.location->entry;
+    const int flags = read_only ? O_RDONLY : O_RDWR;
+    auto fd = lower_->open((*dir)->fd.get(), entry, flags, 0);
+    if (!fd && (fd.error().value == EACCES || fd.error().value == ETXTBSY)) {
+        // The kernel has checked what the caller may do; the lower mode must not stop us from
+        // doing it (reading a file that may only be written, writing one made read-only while open).
+        if (intent == OpenIntent::kRead) {
+            if (auto plain = lower_->open((*dir)->fd.get(), entry, O_RDONLY, 0))
+                return std::move(*plain);
+        }
+        return open_with_mode_lifted(*dir, entry, flags);
+    }
+    if (!fd) return fail(fd.error());
+    return std::move(*fd);
+}
+
+Result<lower::Fd> Filesystem::open_with_mode_lifted(const Dir& dir, const std::string& entry,
+                                                    int flags) {
+    auto is = lower_->stat_at(dir->fd.get(), entry);
+    if (!is) return fail(is.error());
+    if (options_.read_only || is->st_uid != ::geteuid())
+        return fail(lower::Errno{EACCES});
+    const mode_t mode = is->st_mode & 07777;
+    if (auto r = lower_->chmod_at(dir->fd.get(), entry, mode | S_IRUSR | S_IWUSR); !r)
+        return fail(r.error());
+    auto fd = lower_->open(dir->fd.get(), entry, flags, 0);
+    auto back = lower_->chmod_at(dir->fd.get(), entry, mode);
+    if (!fd) return fail(fd.error());
+    if (!back) return fail(back.error());
+    return std::move(*fd);
+}
+
+void Filesystem::drop(const std::vector<NodeId>& freed) {
+    for (NodeId node : freed) {
+        sink_->forget(node);
+        dirs_->remove(node);
+        files_->remove(node);
+    }
+    std::lock_guard lock(nameless_mutex_);
+    if (nameless_.empty()) return;
+    for (NodeId node : freed) nameless_.erase(node);
+}
+
+}  // namespace extencfs::core

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// The seam between the file system (nodes, requests, locks) and a volume format (format 1, EncFS):
+// what a format must be able to do with names, directories, contents, symlinks and xattrs.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "encfs/core/error.h"
+#include "encfs/core/types.h"
+#include "encfs/lower/lower_fs.h"
+
+namespace extencfs::core {
+
+// What a format must know of a directory to translate the names in it. Format 1: the directory id.
+// EncFS: the chained IV. Opaque to core.
+struct DirContext {
+    ByteArray<16> id{};
+    std::uint32_t generation = 0;
+};
+
+// An entry's lower name, and the side file that a long one needs beside it.
+struct CipherName {
+    std::string entry;
+    std::string side_name;  // empty: none
+    ByteVector side_bytes;
+};
+
+// Grows as needed, never shrinks: one for each thread, so that contents need no allocation.
+class IoBuffer {
+  public:
+    // Memory of somebody else's to be used first, until the next lend(); may be empty.
+    void lend(MutBytes memory) { lent_ = memory; }
+    MutBytes take(std::size_t size) {
+        if (size <= lent_.size()) return lent_.first(size);
+        if (size > capacity_) {
+            bytes_ = std::make_unique_for_overwrite<std::byte[]>(size);
+            capacity_ = size;
+        }
+        return {bytes_.get(), size};
+    }
+
+  private:
+    std::unique_ptr<std::byte[]> bytes_;
+    std::size_t capacity_ = 0;
+    MutBytes lent_;
+};
+
+// Who waits for a write: the kernel's page cache may hand pages over in any order.
+enum class WriteSource { kCaller, kPageCache };
+
+// The contents of one regular file, open. Owns the lower descriptor.
+// THREADS: any, in parallel; each call is atomic towards the others where ranges overlap.
+// ERRORS: kLower, kDamaged (EIO for that range; the rest stays readable).
+class ContentFile {
+  public:
+    virtual ~ContentFile() = default;
+    virtual int fd() const = 0;
+    // Plaintext size.
+    virtual std::uint64_t size() const = 0;
+    // Bytes [off, off + size) up to the end of file; the result lies in `buffer` until its next use.
+    virtual Result<Bytes> read(std::uint64_t off, std::size_t size, IoBuffer& buffer) = 0;
+    // All or an error; what a failed write changed is old or new, fragment by fragment.
+    virtual Result<void> write(std::uint64_t off, Bytes in, WriteSource source) = 0;
+    virtual Result<void> truncate(std::uint64_t size) = 0;
+    // mode: FALLOC_FL_* of fallocate(2).
+    virtual Result<void> allocate(int mode, std::uint64_t off, std::uint64_t size) = 0;
+    // SEEK_DATA, SEEK_HOLE.
+    virtual Result<std::uint64_t> seek(std::uint64_t off, int whence) = 0;
+    virtual Result<void> sync(bool data_only) = 0;
+    // Brings the lower file up to date with what is only in memory, as far as a killed daemon would
+    // lose it. Called when the kernel has handed over all pages.
+    virtual Result<void> settle() = 0;
+    // Called before the object goes while its lower file stays.
+    virtual Result<void> before_close() = 0;
+    // After an unclean end: brings the lower file to the form that a clean one has, where it is not.
+    // True when something was changed.
+    virtual Result<bool> mend() = 0;
+};
+
+enum class OpenIntent { kRead, kWrite };
+
+class VolumeFormat {
+  public:
+    virtual ~VolumeFormat() = default;
+
+    virtual DirContext root() const = 0;
+
+    // ---- names ----
+    virtual Result<CipherName> encode_name(const DirContext& dir, std::string_view plain) const = 0;
+    // The plaintext name of a lower entry. `dirfd` is read for side files.
+    // kInvalid: not a name of this volume (reserved, foreign): to be hidden. kDamaged: it should be
+    // one, and does not authenticate.
+    virtual Result<std::string> decode_name(lower::LowerFs& lower, int dirfd, const DirContext& dir,
+                                            std::string_view entry) const = 0;
+    // True for lower names that are the format's own and never shown.
+    virtual bool is_reserved(std::string_view entry) const = 0;
+
+    // ---- directories ----
+    // Reads and checks the directory `dirfd`, found in `parent` as `entry`.
+    virtual Result<DirContext> open_directory(lower::LowerFs& lower, int dirfd,
+                                              const DirContext& parent,
+                                              std::string_view entry) const = 0;
+    // Makes a directory usable that was just made empty at that place. Appends to `unsynced` the
+    // names of files in it that must be durable before anything below counts as durable.
+    virtual Result<DirContext> create_directory(lower::LowerFs& lower, int dirfd,
+                                                const DirContext& parent, std::string_view entry,
+                                                std::vector<std::string>& unsynced) const = 0;
+    // Removes the format's own files from a directory that shows no entries, so that rmdir or a
+    // replacing rename succeeds. kNotEmpty when it holds anything else.
+    virtual Result<void> clear_directory(lower::LowerFs& lower, int dirfd) const = 0;
+    // Before the lower rename of a directory: afterwards it is valid at both places.
+    virtual Result<void> before_directory_rename(lower::LowerFs& lower, int dirfd,
+                                                 const DirContext& old_parent,
+                                                 std::string_view old_entry,
+                                                 const DirContext& new_parent,
+                                                 std::string_view new_entry) const = 0;
+    // Once that rename is durable: only the new place stays valid.
+    virtual Result<void> after_directory_rename(lower::LowerFs& lower, int dirfd) const = 0;
+
+    // ---- regular files ----
+    // Plaintext size from the lower stat alone; nullopt where the contents must be looked at.
+    virtual std::optional<std::uint64_t> size_from_stat(const struct stat& lower_stat) const = 0;
+    // Writes what an empty file holds to a descriptor of a new, empty lower file, and opens it.
+    virtual Result<std::shared_ptr<ContentFile>> create_content(lower::LowerFs& lower,
+                                                                lower::Fd fd) const = 0;
+    // kDamaged when the file cannot be trusted as a whole.
+    virtual Result<std::shared_ptr<ContentFile>> open_content(lower::LowerFs& lower, lower::Fd fd,
+                                                              OpenIntent intent) const = 0;
+    // The owner id that xattrs of this file or directory are bound to.
+    virtual Result<ByteArray<16>> content_id(lower::LowerFs& lower, int fd) const = 0;
+
+    // ---- symlinks ----
+    // The lower target for a plaintext target; writes what does not fit into it below `rootfd`.
+    virtual Result<std::string> encode_symlink(lower::LowerFs& lower, int rootfd,
+                                               std::string_view target) const = 0;
+    virtual Result<std::string> decode_symlink(lower::LowerFs& lower, int rootfd,
+                                               std::string_view lower_target) const = 0;
+    // Plaintext length from the lower length; nullopt where the target must be read.
+    virtual std::optional<std::uint64_t> symlink_size(std::uint64_t lower_size) const = 0;
+    // What is known of the length once the target was read.
+    virtual std::uint64_t symlink_size(std::string_view lower_target) const = 0;
+    // Removes what encode_symlink wrote below `rootfd` (no error if nothing).
+    virtual void drop_symlink(lower::LowerFs& lower, int rootfd,
+                              std::string_view lower_target) const = 0;
+
+    // ---- extended attributes: names with their namespace prefix ("user.x") ----
+    virtual Result<std::string> encode_xattr_name(const ByteArray<16>& owner,
+                                                  std::string_view name) const = 0;
+    virtual Result<std::string> decode_xattr_name(const ByteArray<16>& owner,
+                                                  std::string_view lower_name) const = 0;
+    virtual Result<ByteVector> seal_xattr(const ByteArray<16>& owner, std::string_view name,
+                                          Bytes value) const = 0;
+    virtual Result<ByteVector> open_xattr(const ByteArray<16>& owner, std::string_view name,
+                                          Bytes sealed) const = 0;
+};
+
+}  // namespace extencfs::core
