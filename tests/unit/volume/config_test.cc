@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "encfs/volume/config.h"
 
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "bytes_for_tests.h"
@@ -100,7 +101,7 @@ TEST_CASE("T10: a configuration with any value changed is refused", "[config][th
         CAPTURE(path);
         const std::string changed = edited(volume.text, [&](json& value) {
             json& member = value[json::json_pointer(path)];
-            const json& theirs = json::parse(other.text)[json::json_pointer(path)];
+            const json theirs = json::parse(other.text)[json::json_pointer(path)];
             if (member != theirs) {
                 member = theirs;  // well-formed, and another volume's
             } else if (member.is_number()) {
