@@ -52,8 +52,8 @@ std::vector<std::string> split(const std::string& text) {
 }
 
 std::string how_it_ended(int status) {
-    if (WIFSIGNALED(status)) return fmt::format("case ended by signal {}\n", WTERMSIG(status));
-    return WEXITSTATUS(status) == 0 ? "" : fmt::format("case ended with {}\n", WEXITSTATUS(status));
+    if (WIFSIGNALED(status)) return fmt::format("the case ended by signal {}\n", WTERMSIG(status));
+    return WEXITSTATUS(status) == 0 ? "" : fmt::format("the case ended with {}\n", WEXITSTATUS(status));
 }
 
 // Each run in a process of its own: umask, ids, working directory and crashes stay there.
@@ -85,7 +85,7 @@ std::vector<std::string> run(const Case& one, const std::string& dir) {
     ::close(ends[0]);
     int status = 0;
     ::waitpid(pid, &status, 0);
-    if (timed_out) text += fmt::format("case did not end in {} s\n", kCaseSeconds);
+    if (timed_out) text += fmt::format("the case did not end in {} s\n", kCaseSeconds);
     text += how_it_ended(status);
     return split(text);
 }
@@ -105,7 +105,7 @@ Verdict compare(const Case& one, const std::vector<std::string>& upper,
         const std::string l = i < lower.size() ? lower[i] : "(nothing)";
         // Equal but wrong on both sides is wrong too: a check holds anywhere, a setup works.
         const bool bad = u.find("FAILS") != std::string::npos ||
-                         u.find("setup failed") != std::string::npos || u.rfind("case ", 0) == 0;
+                         u.find("setup failed") != std::string::npos || u.rfind("the case ", 0) == 0;
         if (u == l && !bad) continue;
         if (const char* reason = known_difference(one.name, u, l)) {
             verdict.known++;
