@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "encfs/daemon/mount_session.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "encfs/core/filesystem.h"
+#include "encfs/daemon/control.h"
+#include "encfs/daemon/hardening.h"
+#include "encfs/daemon/log.h"
+#include "encfs/daemon/mount_table.h"
+#include "encfs/daemon/supervisor.h"
+#include "encfs/daemon/volume_on_disk.h"
+#include "encfs/daemon/volume_state.h"
+
+namespace extencfs::daemon {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// What was found before the password is asked for.
+struct Prepared {
+    VolumeOnDisk disk;
+    ConfigCopies copies;
+    std::optional<WriterLock> lock;  // none for a read-only mount
+    bool was_clean = false;
+};
+
+Outcome<Prepared> prepare(lower::LowerFs& fs, MountRequest& request) {
+    auto disk = VolumeOnDisk::open(fs, request.cipher_dir);
+    if (!disk) return std::unexpected(disk.error());
+    auto mountpoint = check_mountpoint(request.mountpoint, disk->root_fd(), request.occupied);
+    if (!mountpoint) return std::unexpected(mountpoint.error());
+    request.mount.mountpoint = *mountpoint;
+    auto copies = disk->read_config();
+    if (!copies) return std::unexpected(copies.error());
+    if (auto fit = disk->check_names_survive(copies->usable.front().config); !fit) {
+        return std::unexpected(fit.error());
+    }
+    Prepared prepared{std::move(*disk), std::move(*copies), std::nullopt};
+    if (request.mount.read_only) {
+        const auto state = view_state(fs, prepared.disk.root_fd());
+        if (!state) return std::unexpected(state.error());
+        prepared.was_clean = state->clean;
+        // A writer beside us changes files behind our back.
+        if (state->writer_present) request.mount.shared = true;
+        return prepared;
+    }
+    auto lock = WriterLock::acquire(fs, prepared.disk.root_fd());
+    if (!lock) return std::unexpected(lock.error());
+    prepared.was_clean = lock->was_clean();
+    prepared.lock = std::move(*lock);
+    return prepared;
+}
+
+Outcome<UnlockedVolume> unlock(const Prepared& prepared, const MountDialogue& dialogue) {
+    const auto password = dialogue.read_password();
+    if (!password) return std::unexpected(password.error());
+    const auto shown = dialogue.waiting("Deriving the key");
+    return VolumeOnDisk::unlock(prepared.copies, password->bytes());
+}
+
+void mend_config(const Prepared& prepared, const UnlockedVolume& volume, Log& log) {
+    for (const std::string& notice : volume.notices) {
+        log.write(LogLevel::kWarning, "config", "{}", notice);
+    }
+    if (!prepared.lock) return;
+    const auto rewritten = prepared.disk.repair_config(volume.text);
+    if (!rewritten) {
+        log.write(LogLevel::kWarning, "config", "{}", rewritten.error().sentence);
+        return;
+    }
+    for (const std::string& name : *rewritten) {
+        log.write(LogLevel::kNotice, "config", "{} was written again from the good copy", name);
+    }
+}
+
+// The rest is for the kernel's device, sockets, logs and one descriptor of each request at work.
+std::size_t descriptors_for_core(std::uint64_t limit) {
+    constexpr std::uint64_t kReserve = 256;
+    constexpr std::uint64_t kMost = 8192;
+    return limit <= 2 * kReserve ? std::max<std::uint64_t>(limit / 2, 64)
+                                 : std::min(limit - kReserve, kMost);
+}
+
+Outcome<std::unique_ptr<core::Filesystem>> open_filesystem(const Prepared& prepared,
+                                                           const MountRequest& request,
+                                                           const UnlockedVolume& volume,
+                                                           const HardeningReport& limits,
+                                                           Log& log) {
+    auto keys = volume::VolumeKeys::derive(volume.config, volume.volume_key.bytes());
+    if (!keys) {
+        return fail(FailureKind::kDamage, "the volume's keys cannot be derived (",
+                    keys.error().detail, "); restore extencfs.conf from a backup of the volume");
+    }
+    lower::Fd root(fcntl(prepared.disk.root_fd(), F_DUPFD_CLOEXEC, 3));
+    if (!root) return fail(FailureKind::kOther, errno_text(errno), "; try again");
+    core::Options options;
+    options.read_only = request.mount.read_only;
+    options.trust_hints = prepared.was_clean;
+    options.shared = request.mount.shared;
+    options.max_descriptors = descriptors_for_core(limits.descriptors);
+    options.on_damage = [&log](const core::DamageReport& report) {
+        log.write(LogLevel::kError, "damage", "{}: {}", report.lower_name, report.what);
+    };
+    auto fs = core::Filesystem::open(lower::make_posix_lower_fs(), std::move(root),
+                                     std::move(*keys), std::move(options));
+    if (!fs) {
+        return fail(FailureKind::kOther, "the volume's root directory cannot be used (",
+                    errno_text(core::errno_of(fs.error())), "); check its permissions");
+    }
+    return std::move(*fs);
+}
+
+FailureKind kind_of_hint(int exit_code_hint) {
+    return exit_code_hint == 10 ? FailureKind::kMountpoint : FailureKind::kFuse;
+}
+
+Json status_json(const MountRequest& request, const fuse::Session& session) {
+    return {{"ok", true},
+            {"version", EXTENCFS_VERSION},
+            {"pid", getpid()},
+            {"cipher_dir", request.cipher_dir},
+            {"mountpoint", request.mount.mountpoint},
+            {"read_only", request.mount.read_only},
+            {"notes", session.feature_notes()}};
+}
+
+ControlReply answer(std::string_view asked, const MountRequest& request, fuse::Session& session) {
+    const auto text = [](const Json& json) {
+        return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+    };
+    if (asked == "status") return {text(status_json(request, session))};
+    if (asked == "stats" || asked == "stats reset") {
+        std::string stats = session.stats_json();
+        if (asked == "stats reset") session.reset_stats();
+        // One line on the socket, whatever its writer did.
+        return {text(Json::parse(stats, nullptr, false))};
+    }
+    if (asked == "unmount") {
+        if (session.unmount()) return {R"({"ok":true})", true};
+        return {R"({"ok":false,"error":"busy"})"};
+    }
+    return {R"({"ok":false,"error":"unknown request"})"};
+}
+
+void switch_log(const MountRequest& request, Log& log) {
+    switch (request.log) {
+        case LogTarget::kStderr:
+            break;
+        case LogTarget::kSyslog:
+            log.use_syslog();
+            break;
+        case LogTarget::kFile:
+            log.resume_file();
+            break;
+    }
+}
+
+// Serves until unmounted.
+Outcome<void> serve(const MountRequest& request, core::Filesystem& fs, Log& log,
+                    const Ready& ready) {
+    auto session = fuse::Session::mount(fs, request.mount);
+    if (!session) {
+        return std::unexpected(Failure{kind_of_hint(session.error().exit_code_hint),
+                                       std::move(session.error().sentence)});
+    }
+    const auto control = ControlServer::start(
+        request.mount.mountpoint,
+        [&](std::string_view asked) { return answer(asked, request, **session); });
+    if (!control) return std::unexpected(control.error());
+    const auto supervisor =
+        Supervisor::start(**session, log, request.mount.mountpoint, request.idle_limit);
+    if (!supervisor) return std::unexpected(supervisor.error());
+    // Modes of new files come whole from the kernel.
+    umask(0);
+    const int error = (*session)->run([&] {
+        for (const std::string& note : (*session)->feature_notes()) {
+            log.write(LogLevel::kInfo, "features", "{}", note);
+        }
+        switch_log(request, log);
+        ready();
+    });
+    if (error == 0) return {};
+    return fail(FailureKind::kFuse, "the mount ended (", errno_text(error),
+                "); mount it again, data that was synced is safe");
+}
+
+// `fs` may be null: it could not be opened, and nothing was changed.
+Outcome<void> end_in_order(Prepared& prepared, std::unique_ptr<core::Filesystem> fs) {
+    const bool in_order = fs ? fs->finish() : prepared.was_clean;
+    fs.reset();
+    if (!prepared.lock || !in_order) return {};
+    const auto synced = prepared.disk.fs().syncfs(prepared.disk.root_fd());
+    if (!synced) {
+        return fail(FailureKind::kOther, "the volume could not be synced (",
+                    errno_text(synced.error().value), "); check the disk below");
+    }
+    return prepared.lock->end_clean();
+}
+
+// From the unlocked volume to the end of its mount.
+Outcome<void> mount_unlocked(const MountRequest& request, Prepared& prepared,
+                             const UnlockedVolume& volume, const HardeningReport& limits, Log& log,
+                             const Ready& ready) {
+    if (prepared.lock) {
+        if (auto marked = prepared.lock->begin_writing(); !marked) return marked;
+    }
+    auto fs = open_filesystem(prepared, request, volume, limits, log);
+    const auto served =
+        fs ? serve(request, **fs, log, ready) : Outcome<void>(std::unexpected(fs.error()));
+    const auto ended = end_in_order(prepared, fs ? std::move(*fs) : nullptr);
+    return served ? ended : served;
+}
+
+}  // namespace
+
+Outcome<void> serve_mount(MountRequest request, const MountDialogue& dialogue, const Ready& ready) {
+    const auto limits = harden_process();
+    if (!limits) return std::unexpected(limits.error());
+    Log log;
+    if (request.log == LogTarget::kFile) {
+        // Now, while a failure can still be told, and before "/" becomes the directory.
+        if (auto opened = log.use_file(request.log_file); !opened) return opened;
+        log.use_stderr();
+    }
+    const auto lower = lower::make_posix_lower_fs();
+    auto prepared = prepare(*lower, request);
+    if (!prepared) return std::unexpected(prepared.error());
+    const auto volume = unlock(*prepared, dialogue);
+    if (!volume) return std::unexpected(volume.error());
+    block_ending_signals();
+    mend_config(*prepared, *volume, log);
+    if (prepared->lock && !prepared->lock->is_enforced()) {
+        log.write(LogLevel::kWarning, "lock",
+                  "the file system below has no locks: do not mount this volume twice");
+    }
+    request.mount.lower_dir = request.cipher_dir;
+    if (request.mount.fsname.empty()) request.mount.fsname = request.cipher_dir;
+    bool was_ready = false;
+    const auto done = mount_unlocked(request, *prepared, *volume, *limits, log, [&] {
+        was_ready = true;
+        ready();
+    });
+    // After the command that started us has gone, the log is the only one to tell.
+    if (!done && was_ready && request.log != LogTarget::kStderr) {
+        log.write(LogLevel::kError, "end", "{}", done.error().sentence);
+    }
+    return done;
+}
+
+}  // namespace extencfs::daemon

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// A whole mount, from the volume's directory to the clean mark at its end.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "crypto/secret.h"
+#include "encfs/daemon/background.h"
+#include "encfs/daemon/failure.h"
+#include "encfs/daemon/mountpoint.h"
+#include "encfs/fuse/session.h"
+
+namespace extencfs::daemon {
+
+enum class LogTarget : std::uint8_t { kStderr, kSyslog, kFile };
+
+struct MountRequest {
+    std::string cipher_dir;
+    std::string mountpoint;    // as the user gave it
+    fuse::MountOptions mount;  // its mountpoint, lower_dir and an empty fsname are filled in
+    Occupied occupied = Occupied::kRefuse;
+    std::chrono::milliseconds idle_limit{0};  // 0: never
+    // Where messages go once the mount is usable; before that, to stderr.
+    LogTarget log = LogTarget::kStderr;
+    std::string log_file;
+};
+
+// What the mount asks of the command that started it.
+struct MountDialogue {
+    std::function<Outcome<crypto::SecretBytes>()> read_password;
+    // Something to look at while the key is derived; gone when the result is.
+    std::function<std::shared_ptr<void>(const std::string& words)> waiting;
+};
+
+// Opens, unlocks, mounts and serves until unmounted. In this order: what can fail without a
+// password fails before one is asked for; the volume is marked as in use just before the mount, and
+// as in order once everything is durable. REQUIRES: one thread, in the process that keeps the keys
+// (background.h). ERRORS: every kind but kUsage and kNotMounted.
+Outcome<void> serve_mount(MountRequest request, const MountDialogue& dialogue, const Ready& ready);
+
+}  // namespace extencfs::daemon

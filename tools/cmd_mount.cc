@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <charconv>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "encfs/daemon/mount_session.h"
+#include "tools/command.h"
+#include "tools/mount_options.h"
+#include "tools/password_source.h"
+#include "tools/progress.h"
+
+namespace extencfs::tools {
+namespace {
+
+using daemon::FailureKind;
+using daemon::Outcome;
+
+struct MountCommand {
+    PasswordOptions password;
+    std::string cipher_dir;
+    std::string mountpoint;
+    std::vector<std::string> lists;  // of -o
+    std::string mode;
+    std::string transport;
+    std::string idle;
+    std::string log_file;
+    bool foreground = false;
+    bool read_only = false;
+    bool shared = false;
+    bool syslog = false;
+    bool debug = false;
+};
+
+constexpr double kMostIdleMinutes = 525'600;  // a year
+
+// The kernel and the log know the volume by its absolute path.
+std::string absolute(const std::string& path) {
+    const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr),
+                                                           &std::free);
+    return real ? std::string(real.get()) : path;
+}
+
+std::optional<std::chrono::milliseconds> parse_minutes(const std::string& text) {
+    double minutes = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), minutes);
+    if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+    if (!(minutes >= 0 && minutes <= kMostIdleMinutes)) return std::nullopt;
+    return std::chrono::milliseconds(static_cast<std::int64_t>(minutes * 60'000));
+}
+
+std::unexpected<std::string> bad(const std::string& what) {
+    return std::unexpected(what);
+}
+
+std::expected<void, std::string> choose_ways(const MountFlags& flags, fuse::MountOptions& mount) {
+    static const std::map<std::string, fuse::Mode> modes{{"", fuse::Mode::kAuto},
+                                                         {"auto", fuse::Mode::kAuto},
+                                                         {"regular", fuse::Mode::kRegular},
+                                                         {"optimized", fuse::Mode::kOptimized}};
+    static const std::map<std::string, fuse::Transport> transports{
+        {"", fuse::Transport::kAuto},
+        {"auto", fuse::Transport::kAuto},
+        {"uring", fuse::Transport::kUring},
+        {"classic", fuse::Transport::kClassic}};
+    const auto mode = modes.find(flags.mode);
+    if (mode == modes.end()) return bad("the mode " + flags.mode + " is unknown");
+    const auto transport = transports.find(flags.transport);
+    if (transport == transports.end())
+        return bad("the transport " + flags.transport + " is unknown");
+    mount.mode = mode->second;
+    mount.transport = transport->second;
+    return {};
+}
+
+std::expected<daemon::MountRequest, std::string> to_request(const MountCommand& command) {
+    MountFlags flags;
+    for (const std::string& list : command.lists) {
+        if (auto known = parse_mount_options(list, flags); !known) {
+            return bad("the mount option '" + known.error() + "' is unknown");
+        }
+    }
+    // What has an option of its own counts more than the same in a list.
+    if (!command.mode.empty()) flags.mode = command.mode;
+    if (!command.transport.empty()) flags.transport = command.transport;
+    if (!command.idle.empty()) flags.idle = command.idle;
+    daemon::MountRequest request;
+    if (auto known = choose_ways(flags, request.mount); !known) return bad(known.error());
+    const auto idle = parse_minutes(flags.idle.empty() ? "0" : flags.idle);
+    if (!idle) return bad("'" + flags.idle + "' is no number of minutes");
+    request.idle_limit = *idle;
+    request.cipher_dir = absolute(command.cipher_dir);
+    request.mountpoint = command.mountpoint;
+    request.occupied = flags.nonempty ? daemon::Occupied::kAccept : daemon::Occupied::kRefuse;
+    request.mount.fsname = flags.fsname;
+    request.mount.read_only = flags.read_only || command.read_only;
+    request.mount.allow_other = flags.allow_other;
+    request.mount.suid = flags.suid;
+    request.mount.dev = flags.dev;
+    request.mount.noexec = flags.noexec;
+    request.mount.shared = flags.shared || command.shared;
+    request.mount.debug = command.debug;
+    request.mount.extra_kernel_options = flags.kernel;
+    request.log_file = command.log_file;
+    request.log = !command.log_file.empty()               ? daemon::LogTarget::kFile
+                  : command.syslog || !command.foreground ? daemon::LogTarget::kSyslog
+                                                          : daemon::LogTarget::kStderr;
+    return request;
+}
+
+ExitCode run(const MountCommand& command) {
+    const auto request = to_request(command);
+    if (!request) {
+        std::fprintf(stderr, "extencfs: %s; see 'extencfs mount --help'\n",
+                     request.error().c_str());
+        return kExitUsage;
+    }
+    const daemon::MountDialogue dialogue{
+        [&command] { return read_password(command.password, Purpose::kOpen, command.cipher_dir); },
+        [](const std::string& words) { return std::make_shared<Progress>(words); }};
+    const daemon::Service service = [&](const daemon::Ready& ready) {
+        return daemon::serve_mount(*request, dialogue, ready);
+    };
+    const auto done = command.foreground ? service([] {}) : daemon::run_in_background(service);
+    return done ? kExitOk : tell(done.error());
+}
+
+void add_mount_options(CLI::App& app, MountCommand& command) {
+    app.add_flag("-f,--foreground", command.foreground, "Stay in the foreground; log to stderr");
+    app.add_option("-o", command.lists,
+                   "Mount options, comma-separated: ro, rw, allow_other, suid, dev, noexec, "
+                   "noatime, nonempty, fsname=NAME, idle=MINUTES, mode=M, transport=T, shared")
+        ->type_name("OPTS")
+        ->allow_extra_args(false);
+    app.add_flag("--ro", command.read_only, "Mount read-only; works beside another mount");
+    app.add_option("--mode", command.mode,
+                   "Requests: regular (nothing cached), optimized (everything cached that can be), "
+                   "auto (the best that works here; the default)")
+        ->check(CLI::IsMember({"regular", "optimized", "auto"}))
+        ->type_name("M");
+    app.add_option("--transport", command.transport,
+                   "How requests come: uring (FUSE over io_uring), classic, or auto (the default)")
+        ->check(CLI::IsMember({"auto", "uring", "classic"}))
+        ->type_name("T");
+    app.add_flag("--shared", command.shared,
+                 "Somebody else may change CIPHERDIR while it is mounted: look again each time");
+    app.add_option("--idle", command.idle, "Unmount when nobody used it for so many minutes")
+        ->type_name("MINUTES");
+    auto* file =
+        app.add_option("--log", command.log_file, "Append messages to FILE")->type_name("FILE");
+    app.add_flag("--syslog", command.syslog,
+                 "Send messages to the system log (the default in the background)")
+        ->excludes(file);
+    app.add_flag("--debug", command.debug, "Show every request (with -f)")->group("");
+}
+
+}  // namespace
+
+void add_mount(CLI::App& root, int& exit_code) {
+    auto command = std::make_shared<MountCommand>();
+    auto* app = root.add_subcommand("mount", "Mount a volume; returns when it is usable");
+    add_password_options(*app, command->password);
+    add_mount_options(*app, *command);
+    app->add_option("CIPHERDIR", command->cipher_dir, "The volume")->required();
+    app->add_option("MOUNTPOINT", command->mountpoint, "Empty directory to show it in")->required();
+    app->footer("Example:\n  extencfs mount --idle 30 ~/.vault ~/vault");
+    app->callback([command, &exit_code] { exit_code = run(*command); });
+}
+
+}  // namespace extencfs::tools
