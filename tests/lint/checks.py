@@ -38,9 +38,9 @@ class Source:
     def is_source(self):
         return bool(SOURCE.search(self.path)) or self.lines[:1] and self.lines[0].startswith("#!")
 
-    def allows(self, rule, number):
-        """True when this line or the one above says `lint-allow(rule): reason`."""
-        nearby = self.lines[max(0, number - 2):number]
+    def allows(self, rule, number, span=2):
+        """True when this line or one of the `span` - 1 above says `lint-allow(rule): reason`."""
+        nearby = self.lines[max(0, number - span):number]
         return any(re.search(rf"lint-allow\({re.escape(rule)}\): \S", line) for line in nearby)
 
 
@@ -102,7 +102,8 @@ def check_bans(root, sources):
             if not ban.where.search(source.path) or ban.except_in.search(source.path):
                 continue
             for number, line in enumerate(source.lines if ban.raw else source.code_lines, 1):
-                if ban.pattern.search(line) and not source.allows(ban.name, number):
+                if ban.pattern.search(line) and not ban.except_line.search(line) and \
+                        not source.allows(ban.name, number):
                     yield Finding(source.path, number, ban.name, ban.why)
 
 
@@ -130,7 +131,7 @@ def check_spdx(root, sources):
 
 def check_length(root, sources):
     for source in sources:
-        if source.is_source() and len(source.lines) > MAX_LINES:
+        if source.is_source() and len(source.lines) > MAX_LINES and not source.allows("length", 8, 8):
             yield Finding(source.path, len(source.lines), "length",
                           f"{len(source.lines)} lines; more than {MAX_LINES} is more than one unit")
 
