@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+NOT_HERE = 77  # exit code, which CTest takes as "skipped"
 
 
 class Unavailable(Exception):

@@ -36,7 +36,8 @@ class LiveExtencfs(filesystems.Extencfs):
     """extencfs by its commands: `mount` returns when the mount is usable, `unmount` when it is gone."""
 
     def mount(self):
-        run([self.program, "mount", "--passfile", self.password_file, *self.mount_options, self.lower, self.root],
+        run([self.program, "mount", "--passfile", self.password_file, "--log", self.log, *self.mount_options,
+             self.lower, self.root],
             timeout=filesystems.MOUNT_SECONDS)
         check(is_mounted(self.root), "`extencfs mount` returned, and nothing is mounted")
         os.listdir(self.root)  # usable at once, or an error here
