@@ -13,7 +13,7 @@
 #include <cstring>
 
 #include "encfs/daemon/mount_table.h"
-#include "temp_dir.h"
+#include "tests/unit/daemon/temp_dir.h"
 
 using namespace extencfs;
 using namespace extencfs::daemon;

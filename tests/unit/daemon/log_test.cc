@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "temp_dir.h"
+#include "tests/unit/daemon/temp_dir.h"
 
 using namespace extencfs::daemon;
 using extencfs::test::read_file;

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "encfs/daemon/volume_create.h"
-#include "temp_dir.h"
+#include "tests/unit/daemon/temp_dir.h"
 
 using namespace extencfs;
 using namespace extencfs::daemon;

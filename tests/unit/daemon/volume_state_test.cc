@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "encfs/volume/format.h"
-#include "temp_dir.h"
+#include "tests/unit/daemon/temp_dir.h"
 
 using namespace extencfs;
 using namespace extencfs::daemon;
