@@ -297,7 +297,7 @@ def main(run):
     except TestFailed as failed:
         failures = [str(failed)]
     for failure in failures or []:
-        print(f"FAILED: {failure}")
+        print(f"FAILED: {failure[:400]}")
     print("failed" if failures else "passed")
     sys.stdout.flush()
     sys.exit(1 if failures else 0)
