@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The backing directory's file system, one virtual member for each system call that core makes:
-// the seam at which tests inject faults, kill the program between two calls, and drop unsynced data.
-// Knows nothing of encryption.
+// the seam at which tests inject faults, kill the program between two calls, and drop unsynced
+// data. Knows nothing of encryption.
 //
 // Every call is relative to a directory descriptor, takes a single path component (EINVAL for an
 // empty one, "." and "..", and one with '/' or NUL in it) and never follows a symlink. Interrupted
@@ -96,7 +96,7 @@ class LowerFs {
     virtual Result<void> chmod(int fd, mode_t mode) = 0;
     virtual Result<void> utimens(int fd, const struct timespec times[2]) = 0;
     virtual Result<void> fdatasync(int fd) = 0;
-    virtual Result<void> fsync(int fd) = 0;   // files and directories
+    virtual Result<void> fsync(int fd) = 0;  // files and directories
     virtual Result<void> syncfs(int fd) = 0;
     virtual Result<struct statvfs> statvfs(int fd) = 0;
 

@@ -76,7 +76,8 @@ bool pass_on(const char* at, std::size_t size, const std::function<bool(const Di
         const std::string_view name(entry->d_name);
         if (name == "." || name == "..") continue;
         if (!each(DirEntry{name, entry->d_ino, entry->d_type,
-                           static_cast<std::uint64_t>(entry->d_off)})) return false;
+                           static_cast<std::uint64_t>(entry->d_off)}))
+            return false;
     }
     return true;
 }

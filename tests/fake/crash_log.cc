@@ -2,6 +2,7 @@
 #include "tests/fake/crash_log.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +20,13 @@ void remove_name(const PinnedFile& dir, const std::string& name) {
 }
 
 }  // namespace
+
+CrashLog::CrashLog() {
+    struct rlimit limit;
+    if (::getrlimit(RLIMIT_NOFILE, &limit) == -1) stop("getrlimit");
+    limit.rlim_cur = limit.rlim_max;
+    if (::setrlimit(RLIMIT_NOFILE, &limit) == -1) stop("setrlimit");
+}
 
 CrashLog::File CrashLog::known(File pinned) {
     auto& slot = files_[PinnedFile::id_of(pinned->stat())];

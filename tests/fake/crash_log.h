@@ -33,6 +33,10 @@ class CrashLog {
   public:
     using File = std::shared_ptr<PinnedFile>;
 
+    // Raises the process's limit of open files as far as it may: each file that was touched since
+    // the last sync takes one.
+    CrashLog();
+
     // The file behind a descriptor or name; the same object for the same file.
     File file(int fd);
     File file(int dirfd, const std::string& name);  // null when there is none

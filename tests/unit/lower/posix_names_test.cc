@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <set>
 #include <thread>
 
@@ -297,4 +298,33 @@ TEST_CASE("listing says inode and type, and fails off a directory", "[lower]") {
     const auto none = [](const DirEntry&) { return true; };
     CHECK(error_of(fs->list(file.get(), none)) == ENOTDIR);
     CHECK(error_of(fs->list(-1, none)) == EBADF);
+}
+
+TEST_CASE("a listing goes on after any entry", "[lower]") {
+    for (const auto& dir : {ScratchDir::on_disk(), ScratchDir::in_memory()}) {
+        const auto fs = make_posix_lower_fs();
+        for (int i = 0; i < 3'000; ++i)  // more than one buffer holds
+            REQUIRE(fs->mknod(dir.fd(), "a-name-of-some-length-" + std::to_string(i),
+                              S_IFREG | 0600, 0));
+        std::vector<std::pair<std::string, std::uint64_t>> all;
+        REQUIRE(fs->list(dir.fd(), [&](const DirEntry& e) {
+            all.emplace_back(e.name, e.cookie);
+            return true;
+        }));
+        REQUIRE(all.size() == 3'000);
+        for (std::size_t i = 0; i < all.size(); i += 97) {
+            REQUIRE(all[i].second != 0);
+            std::vector<std::string> rest;
+            REQUIRE(fs->list_from(dir.fd(), all[i].second, [&](const DirEntry& e) {
+                rest.emplace_back(e.name);
+                return rest.size() < 5;
+            }));
+            REQUIRE(rest.size() == std::min<std::size_t>(5, all.size() - i - 1));
+            for (std::size_t k = 0; k < rest.size(); ++k) CHECK(rest[k] == all[i + 1 + k].first);
+        }
+        int after_last = 0;
+        REQUIRE(fs->list_from(dir.fd(), all.back().second,
+                              [&](const DirEntry&) { return ++after_last > 0; }));
+        CHECK(after_last == 0);
+    }
 }

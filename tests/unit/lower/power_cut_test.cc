@@ -267,7 +267,7 @@ TEST_CASE("every change of names can be undone", "[fake]") {
         return all;
     };
     using Work = std::function<Result<void>(FaultLowerFs&, int)>;
-    const std::vector<Work> works = {
+    std::vector<Work> works = {
         [](auto& fs, int d) { return fs.unlink(d, "f"); },
         [](auto& fs, int d) { return fs.unlink(d, "g"); },
         [](auto& fs, int d) { return fs.unlink(d, "s"); },
@@ -285,9 +285,11 @@ TEST_CASE("every change of names can be undone", "[fake]") {
         [](auto& fs, int d) { return fs.rename(d, "d", d, "e", RenameMode::kReplace); },
         [](auto& fs, int d) { return fs.rename(d, "d", d, "f", RenameMode::kExchange); },
         [](auto& fs, int d) { return fs.chmod_at(d, "f", 0604); },
-        [](auto& fs, int d) { return fs.chown_at(d, "s", 12, 34); },
-        [](auto& fs, int d) { return fs.chown_at(d, "f", 12, 34); },
     };
+    if (::geteuid() == 0) {
+        works.push_back([](auto& fs, int d) { return fs.chown_at(d, "s", 12, 34); });
+        works.push_back([](auto& fs, int d) { return fs.chown_at(d, "f", 12, 34); });
+    }
     for (std::size_t i = 0; i < works.size(); ++i) {
         INFO("change " << i);
         Machine before;
