@@ -11,9 +11,9 @@
 namespace extencfs::core {
 
 enum class ErrorKind : unsigned char {
-    kLower,          // the lower file system refused: its errno is passed on
-    kDamaged,        // authentication failed or the lower bytes are not what the format says
-    kStale,          // the node's lower file is not there any more (changed behind our back)
+    kLower,    // the lower file system refused: its errno is passed on
+    kDamaged,  // authentication failed or the lower bytes are not what the format says
+    kStale,    // the node's lower file is not there any more (changed behind our back)
     kNotFound,
     kExists,
     kNotEmpty,
@@ -21,14 +21,14 @@ enum class ErrorKind : unsigned char {
     kIsDirectory,
     kInvalid,
     kNameTooLong,
-    kTooBig,         // beyond the largest file size
+    kTooBig,  // beyond the largest file size
     kNoAttribute,
-    kRange,          // the caller's buffer is too small
-    kUnsupported,    // an operation or flag that this volume cannot do
+    kRange,        // the caller's buffer is too small
+    kUnsupported,  // an operation or flag that this volume cannot do
     kReadOnly,
     kPermission,
-    kCrossesMount,   // the lower entry is on another file system
-    kPastEnd,        // SEEK_DATA/SEEK_HOLE beyond the end
+    kCrossesMount,  // the lower entry is on another file system
+    kPastEnd,       // SEEK_DATA/SEEK_HOLE beyond the end
     kTooManyFiles,
     kNoMemory,
     kInternal,
@@ -46,7 +46,9 @@ using Result = std::expected<T, Error>;
 // The errno that a reply carries; never 0, never ENOSYS (that would switch an operation off).
 int errno_of(const Error& error);
 
-inline std::unexpected<Error> fail(ErrorKind kind) { return std::unexpected(Error{kind, 0}); }
+inline std::unexpected<Error> fail(ErrorKind kind) {
+    return std::unexpected(Error{kind, 0});
+}
 inline std::unexpected<Error> fail(lower::Errno errno_value) {
     return std::unexpected(Error{ErrorKind::kLower, errno_value.value});
 }

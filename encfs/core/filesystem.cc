@@ -58,7 +58,9 @@ Filesystem::~Filesystem() {
     if (scan_.joinable()) scan_.join();
 }
 
-void Filesystem::set_sink(std::shared_ptr<MetadataSink> sink) { sink_ = std::move(sink); }
+void Filesystem::set_sink(std::shared_ptr<MetadataSink> sink) {
+    sink_ = std::move(sink);
+}
 
 bool Filesystem::finish() {
     stopping_ = true;

@@ -34,9 +34,9 @@ namespace extencfs::core {
 struct ListedEntry {
     std::string_view name;
     std::uint64_t ino;
-    unsigned char type;     // DT_*
+    unsigned char type;  // DT_*
     std::uint64_t cookie;
-    const Entry* entry;     // with attributes and a counted node, where asked for; else nullptr
+    const Entry* entry;  // with attributes and a counted node, where asked for; else nullptr
 };
 enum class ListMode { kNames, kWithAttributes };
 
@@ -61,6 +61,12 @@ class Filesystem {
 
     // Where metadata is published; the null sink until set. Call before the first request.
     void set_sink(std::shared_ptr<MetadataSink> sink);
+
+    // Called, on the thread of a request, when what the kernel was told of a node proved wrong: it
+    // should be told to ask again, but not on that thread. Call before the first request.
+    void set_on_attributes_stale(std::function<void(NodeId)> callback) {
+        on_attributes_stale_ = std::move(callback);
+    }
 
     // ---- names ----
     Result<Entry> lookup(NodeId parent, std::string_view name);
@@ -188,10 +194,10 @@ class Filesystem {
 
     // ---- ops_xattr.cc ----
     struct XattrTarget {
-        Dir dir;          // name-based access ...
+        Dir dir;  // name-based access ...
         std::string entry;
-        int fd = -1;      // ... or by descriptor where there is no name
-        File file;        // keeps fd open
+        int fd = -1;  // ... or by descriptor where there is no name
+        File file;    // keeps fd open
         ByteArray<16> owner{};
     };
     enum class XattrClass { kEncrypted, kAcl, kRefused };
@@ -212,8 +218,8 @@ class Filesystem {
 
     std::unique_ptr<lower::LowerFs> lower_;
     Options options_;
-    bool privileged_;                       // we are root: owners and modes are ours to set
-    bool keep_noatime_ = true;
+    bool privileged_;  // we are root: owners and modes are ours to set
+    std::function<void(NodeId)> on_attributes_stale_;
     std::shared_ptr<MetadataSink> sink_ = std::make_shared<NullSink>();
     std::unique_ptr<VolumeFormat> format_;
     std::uint64_t root_ino_ = 0;
@@ -223,14 +229,14 @@ class Filesystem {
     std::unique_ptr<HandleCache<DirHandle>> dirs_;
     std::unique_ptr<HandleCache<ContentFile>> files_;
 
-    std::shared_mutex tree_lock_;           // exclusive while a directory changes its place
-    std::array<std::mutex, 64> open_locks_; // one opener for each node
+    std::shared_mutex tree_lock_;            // exclusive while a directory changes its place
+    std::array<std::mutex, 64> open_locks_;  // one opener for each node
 
     // What is left of nodes without a name.
     struct Nameless {
-        lower::Fd fd;          // of a regular file, until its contents are opened
-        struct stat attr {};   // as it was, with one link fewer
-        File file;             // its contents, kept from leaving the cache
+        lower::Fd fd;         // of a regular file, until its contents are opened
+        struct stat attr {};  // as it was, with one link fewer
+        File file;            // its contents, kept from leaving the cache
     };
     std::mutex nameless_mutex_;
     std::unordered_map<NodeId, Nameless> nameless_;

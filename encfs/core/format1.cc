@@ -14,9 +14,13 @@ namespace {
 
 constexpr std::size_t kMaxSideFile = 512;
 
-bool has_prefix(std::string_view text, std::string_view prefix) { return text.starts_with(prefix); }
+bool has_prefix(std::string_view text, std::string_view prefix) {
+    return text.starts_with(prefix);
+}
 
-bool is_zero(const volume::Binding& binding) { return binding == volume::Binding{}; }
+bool is_zero(const volume::Binding& binding) {
+    return binding == volume::Binding{};
+}
 
 // Whether a directory holds nothing but names that `reserved` accepts.
 template <typename Reserved>
@@ -120,8 +124,7 @@ Result<void> Format1::write_id_file(lower::LowerFs& lower, const IdFile& file) c
 }
 
 Result<DirContext> Format1::open_directory(lower::LowerFs& lower, int dirfd,
-                                           const DirContext& parent,
-                                           std::string_view entry) const {
+                                           const DirContext& parent, std::string_view entry) const {
     auto file = read_id_file(lower, dirfd, O_RDONLY);
     if (!file) return std::unexpected(file.error());
     if (!*file) {

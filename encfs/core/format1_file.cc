@@ -4,10 +4,10 @@
 
 #include <fmt/format.h>
 
+#include <unistd.h>
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <unistd.h>
 
 namespace extencfs::core {
 
@@ -22,12 +22,18 @@ constexpr std::size_t kStatesInline = 1024;
 
 const char* describe(FragmentState state) {
     switch (state) {
-        case FragmentState::kZero: return "is zeroed";
-        case FragmentState::kDamaged: return "does not authenticate";
-        case FragmentState::kMissing: return "is cut off";
-        case FragmentState::kStale: return "is newer than the file's header";
-        case FragmentState::kGood: return "is shorter than the file's header says";
-        case FragmentState::kHole: return "is a hole";
+        case FragmentState::kZero:
+            return "is zeroed";
+        case FragmentState::kDamaged:
+            return "does not authenticate";
+        case FragmentState::kMissing:
+            return "is cut off";
+        case FragmentState::kStale:
+            return "is newer than the file's header";
+        case FragmentState::kGood:
+            return "is shorter than the file's header says";
+        case FragmentState::kHole:
+            return "is a hole";
     }
     return "is wrong";
 }
@@ -116,8 +122,8 @@ Result<void> Format1File::load(std::uint64_t first, std::uint64_t last, std::uin
             const std::uint64_t from = std::max(where.plain_off, need_begin);
             const std::uint64_t to = std::min(where.plain_off + where.plain_size, need_end);
             if (from >= to) continue;
-            const bool good = states[i].state == FragmentState::kGood &&
-                              where.plain_off + states[i].used >= to;
+            const bool good =
+                states[i].state == FragmentState::kGood && where.plain_off + states[i].used >= to;
             // In a sparse file what is not there reads as zeros (FORMAT.md "Holes").
             const bool zeros = sparse && (states[i].state == FragmentState::kHole ||
                                           states[i].state == FragmentState::kMissing ||

@@ -85,7 +85,7 @@ class Format1File final : public ContentFile {
     // FORMAT.md "Recovery", once for each opened file, before its first change. LOCKS: whole file.
     // True when something was mended.
     Result<bool> recover();
-    Result<void> prepare_change();            // recover() and settle_alone(). LOCKS: whole file
+    Result<void> prepare_change();  // recover() and settle_alone(). LOCKS: whole file
     // Islands become part of the file, what is between them holes. LOCKS: whole file.
     Result<void> settle_alone();
     // Growth after a truncation that may not be durable yet. LOCKS: whole file.
@@ -113,14 +113,14 @@ class Format1File final : public ContentFile {
     // Changes only under the whole file's range lock (truncation to nothing).
     volume::ContentCodec codec_;
 
-    mutable std::mutex state_;             // taken after ranges_; guards what follows
-    volume::FileHeader header_;            // as last written below
-    bool header_durable_ = false;          // and known to survive power loss
-    bool truncation_pending_ = false;      // a truncation to n > 0 may not be durable
+    mutable std::mutex state_;         // taken after ranges_; guards what follows
+    volume::FileHeader header_;        // as last written below
+    bool header_durable_ = false;      // and known to survive power loss
+    bool truncation_pending_ = false;  // a truncation to n > 0 may not be durable
     bool recovered_ = false;
-    bool hint_due_ = false;                // st_size below does not tell the size yet
-    std::uint64_t change_count_ = 0;       // of header writes and truncations
-    unsigned writers_beyond_ = 0;          // writes in progress that end beyond the size
+    bool hint_due_ = false;           // st_size below does not tell the size yet
+    std::uint64_t change_count_ = 0;  // of header writes and truncations
+    unsigned writers_beyond_ = 0;     // writes in progress that end beyond the size
     // Written ranges beyond the size that do not touch it yet: the kernel writes a growing file's
     // pages back in any order. begin -> end.
     std::map<std::uint64_t, std::uint64_t> islands_;

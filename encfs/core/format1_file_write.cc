@@ -425,7 +425,8 @@ Result<bool> Format1File::recover() {
     // What lies between the last fragment and the end of its page belongs to no fragment yet.
     const std::uint64_t data_end = volume::data_end(size);
     std::array<std::byte, volume::kLowerPageSize> rest;
-    auto got = lower_.pread(fd_.get(), MutBytes(rest).first(page_end(data_end) - data_end), data_end);
+    auto got =
+        lower_.pread(fd_.get(), MutBytes(rest).first(page_end(data_end) - data_end), data_end);
     if (!got) return fail(got.error());
     wrong = wrong || std::any_of(rest.begin(), rest.begin() + *got,
                                  [](std::byte b) { return b != std::byte{0}; });
@@ -434,17 +435,16 @@ Result<bool> Format1File::recover() {
     const auto where = volume::fragment(number);
     if (size != 0 && size != where.plain_off + where.plain_size) {
         std::array<std::byte, volume::kLowerPageSize> cipher, plain;
-        auto tail = lower_.pread(fd_.get(), MutBytes(cipher).first(where.cipher_size),
-                                 where.cipher_off);
+        auto tail =
+            lower_.pread(fd_.get(), MutBytes(cipher).first(where.cipher_size), where.cipher_off);
         if (!tail) return fail(tail.error());
         volume::OpenedFragment opened{};
-        if (auto r = codec_.open(number, 1, Bytes(cipher).first(*tail), header_.epoch,
-                                 header_.sparse, MutBytes(plain).first(where.plain_size),
-                                 std::span(&opened, 1));
+        if (auto r =
+                codec_.open(number, 1, Bytes(cipher).first(*tail), header_.epoch, header_.sparse,
+                            MutBytes(plain).first(where.plain_size), std::span(&opened, 1));
             !r)
             return fail(r.error());
-        if (opened.state == volume::FragmentState::kGood &&
-            where.plain_off + opened.used > size) {
+        if (opened.state == volume::FragmentState::kGood && where.plain_off + opened.used > size) {
             wrong = true;
             if (auto r = reseal_tail(size, size); !r) return std::unexpected(r.error());
         }
@@ -531,7 +531,8 @@ Result<void> Format1File::allocate(int mode, std::uint64_t off, std::uint64_t si
         case FALLOC_FL_ZERO_RANGE:
             if (auto r = punch(off, size); !r) return r;
             break;
-        default: return fail(ErrorKind::kUnsupported);
+        default:
+            return fail(ErrorKind::kUnsupported);
     }
     return keep_size || end <= old ? Result<void>{} : grow(end);
 }

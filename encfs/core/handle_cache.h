@@ -14,8 +14,8 @@
 
 namespace extencfs::core {
 
-// THREADS: any. LOCKS: its own mutex. `before_close` runs under it, so that nobody can open the node
-// anew before the old object is done with; the object itself dies outside it.
+// THREADS: any. LOCKS: its own mutex. `before_close` runs under it, so that nobody can open the
+// node anew before the old object is done with; the object itself dies outside it.
 template <typename T>
 class HandleCache {
   public:

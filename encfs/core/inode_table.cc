@@ -10,22 +10,21 @@ namespace extencfs::core {
 
 struct InodeTable::Node {
     std::uint64_t ino = 0;
-    std::uint64_t references = 0;          // by the kernel
-    std::unique_ptr<char[]> entry;         // lower name in `parent`; not NUL-terminated
-    std::unique_ptr<DirContext> context;   // of an opened directory
-    Slot parent = 0;                       // 0: no location
-    Slot next = 0;                         // in its hash chain, or in the free list
-    Slot children = 0;                     // nodes whose location names this one
+    std::uint64_t references = 0;         // by the kernel
+    std::unique_ptr<char[]> entry;        // lower name in `parent`; not NUL-terminated
+    std::unique_ptr<DirContext> context;  // of an opened directory
+    Slot parent = 0;                      // 0: no location
+    Slot next = 0;                        // in its hash chain, or in the free list
+    Slot children = 0;                    // nodes whose location names this one
     std::uint32_t generation = 0;
     std::uint16_t entry_size = 0;
-    std::uint16_t type_bits = 0;           // S_IFMT
+    std::uint16_t type_bits = 0;  // S_IFMT
     bool used = false;
     bool hashed = false;
     bool gone = false;
 };
 
-InodeTable::InodeTable(std::uint64_t root_ino, const DirContext& root_context)
-    : buckets_(1024, 0) {
+InodeTable::InodeTable(std::uint64_t root_ino, const DirContext& root_context) : buckets_(1024, 0) {
     const Slot root = take_slot();
     Node& node = slot_at(root);
     node.ino = root_ino;

@@ -27,8 +27,8 @@ struct Location {
 struct NodeView {
     NodeId id = 0;
     std::uint64_t ino = 0;
-    mode_t type = 0;              // S_IFMT bits
-    bool gone = false;            // no name is left
+    mode_t type = 0;    // S_IFMT bits
+    bool gone = false;  // no name is left
     std::optional<Location> location;
     std::optional<DirContext> context;  // of a directory, once it was opened
 };

@@ -38,8 +38,7 @@ class MetadataSink {
     virtual void publish_attr(NodeId node, const struct stat& attr, Token token) = 0;
     virtual Token entry_token(NodeId parent, std::string_view name) = 0;
     // child 0: the name does not exist.
-    virtual void publish_entry(NodeId parent, std::string_view name, NodeId child,
-                               Token token) = 0;
+    virtual void publish_entry(NodeId parent, std::string_view name, NodeId child, Token token) = 0;
     virtual void begin_change(const Change& change) = 0;
     virtual void end_change(const Change& change) = 0;
     virtual void forget(NodeId node) = 0;

@@ -101,8 +101,7 @@ Result<struct stat> Filesystem::getattr(NodeId node) {
             return attr;
         }
         // The name may have changed between the look at the table and the lower call.
-        const bool moved =
-            attr.error().kind == ErrorKind::kStale || is_errno(attr.error(), ENOENT);
+        const bool moved = attr.error().kind == ErrorKind::kStale || is_errno(attr.error(), ENOENT);
         if (!moved || attempt == 3) return attr;
     }
 }
@@ -159,7 +158,7 @@ Result<void> Filesystem::change_owner_mode_times(const NodeView& node, const Att
         if (!r) return r;
     }
     if (change.atime_set || change.mtime_set) {
-        const struct timespec omit {0, UTIME_OMIT};
+        const struct timespec omit { 0, UTIME_OMIT };
         const struct timespec times[2] = {change.atime_set ? change.atime : omit,
                                           change.mtime_set ? change.mtime : omit};
         // Nothing may be written below after the times that the caller wants.

@@ -114,10 +114,9 @@ Result<Entry> Filesystem::create_file(const Place& at, mode_t mode, const Caller
     };
     if (!made) return abandon(made.error());
     auto& [content, is] = *made;
-    auto named = temp.empty()
-                     ? lower_->link_tmpfile(content->fd(), at.dir->fd.get(), at.entry())
-                     : lower_->rename(at.dir->fd.get(), temp, at.dir->fd.get(), at.entry(),
-                                      lower::RenameMode::kNoReplace);
+    auto named = temp.empty() ? lower_->link_tmpfile(content->fd(), at.dir->fd.get(), at.entry())
+                              : lower_->rename(at.dir->fd.get(), temp, at.dir->fd.get(), at.entry(),
+                                               lower::RenameMode::kNoReplace);
     if (!named) return abandon(Error{ErrorKind::kLower, named.error().value});
     is.st_nlink = 1;
     Entry entry{.attr = is};
@@ -259,16 +258,15 @@ Result<Entry> Filesystem::link(NodeId node, NodeId parent, std::string_view name
     if (!source) return std::unexpected(source.error());
     const NodeId from_parent = source->location ? source->location->parent : parent;
     NamespaceGuard names(*this, {parent, from_parent});
-    ChangeScope scope(*sink_,
-                      {.inodes = {source->ino}, .parents = {parent}, .names = {name}});
+    ChangeScope scope(*sink_, {.inodes = {source->ino}, .parents = {parent}, .names = {name}});
     source = view(node);
     if (!source) return std::unexpected(source.error());
     if (auto r = write_side_file(*at); !r) return std::unexpected(r.error());
     if (source->location) {
         auto from = place_of(*source);
         if (!from) return std::unexpected(from.error());
-        if (auto r = lower_->link(from->dir->fd.get(), from->entry(), at->dir->fd.get(),
-                                  at->entry());
+        if (auto r =
+                lower_->link(from->dir->fd.get(), from->entry(), at->dir->fd.get(), at->entry());
             !r)
             return fail(r.error());
     } else {

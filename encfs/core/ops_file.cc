@@ -19,8 +19,7 @@ Result<void> Filesystem::open_file(NodeId node) {
     return {};
 }
 
-Result<Bytes> Filesystem::read(NodeId node, std::uint64_t off, std::size_t size,
-                               IoBuffer& buffer) {
+Result<Bytes> Filesystem::read(NodeId node, std::uint64_t off, std::size_t size, IoBuffer& buffer) {
     auto opened = file(node, OpenIntent::kRead);
     if (!opened) return std::unexpected(opened.error());
     return (*opened)->read(off, size, buffer);
@@ -85,7 +84,8 @@ Result<std::size_t> Filesystem::copy_range(NodeId from, std::uint64_t from_off, 
     static thread_local IoBuffer buffer;
     std::size_t copied = 0;
     while (copied < size) {
-        auto chunk = (*source)->read(from_off + copied, std::min(size - copied, kCopyChunk), buffer);
+        auto chunk =
+            (*source)->read(from_off + copied, std::min(size - copied, kCopyChunk), buffer);
         // What was copied before an error counts: the caller is told of a short copy.
         if (!chunk) {
             if (copied > 0) break;

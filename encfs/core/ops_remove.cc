@@ -111,8 +111,7 @@ Result<void> Filesystem::prepare_directory_move(const Place& from, const Place& 
     return {};
 }
 
-Result<void> Filesystem::rename_locked(const Place& from, const Place& to,
-                                       lower::RenameMode mode) {
+Result<void> Filesystem::rename_locked(const Place& from, const Place& to, lower::RenameMode mode) {
     const int from_fd = from.dir->fd.get();
     const int to_fd = to.dir->fd.get();
     auto source = lower_->stat_at(from_fd, from.entry());
@@ -128,9 +127,8 @@ Result<void> Filesystem::rename_locked(const Place& from, const Place& to,
     const NodeId other = target ? table_->find(target->st_ino) : 0;
     const bool source_dir = S_ISDIR(source->st_mode);
     const bool target_dir = target && S_ISDIR(target->st_mode);
-    ChangeScope scope(*sink_,
-                      {.inodes = {source->st_ino, target ? target->st_ino : 0},
-                       .parents = {from.location.parent, to.location.parent}});
+    ChangeScope scope(*sink_, {.inodes = {source->st_ino, target ? target->st_ino : 0},
+                               .parents = {from.location.parent, to.location.parent}});
     std::string text;
     if (target && !exchange) {
         if (source_dir && !target_dir) return fail(ErrorKind::kNotDirectory);

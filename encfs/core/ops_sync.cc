@@ -74,7 +74,8 @@ Result<void> Filesystem::sync_ancestors(NodeId node) {
         std::lock_guard lock(unsynced_mutex_);
         if (unsynced_.empty()) return {};
     }
-    for (auto is = table_->view(node); is && is->location; is = table_->view(is->location->parent)) {
+    for (auto is = table_->view(node); is && is->location;
+         is = table_->view(is->location->parent)) {
         if (auto r = sync_names_in(is->location->parent); !r) return r;
     }
     return {};

@@ -101,8 +101,7 @@ Result<void> Filesystem::set_xattr(NodeId node, const std::string& name, Bytes v
                              : lower_->set_xattr(target->dir->fd.get(), target->entry, lower_name,
                                                  value, flags);
     if (!r) return fail(r.error());
-    if (target->dir && target->fd >= 0)
-        target->dir->default_acl = DirHandle::DefaultAcl::kUnknown;
+    if (target->dir && target->fd >= 0) target->dir->default_acl = DirHandle::DefaultAcl::kUnknown;
     return {};
 }
 
@@ -127,8 +126,7 @@ Result<void> Filesystem::remove_xattr(NodeId node, const std::string& name) {
                  ? lower_->remove_xattr(target->fd, lower_name)
                  : lower_->remove_xattr(target->dir->fd.get(), target->entry, lower_name);
     if (!r) return fail(r.error());
-    if (target->dir && target->fd >= 0)
-        target->dir->default_acl = DirHandle::DefaultAcl::kUnknown;
+    if (target->dir && target->fd >= 0) target->dir->default_acl = DirHandle::DefaultAcl::kUnknown;
     return {};
 }
 

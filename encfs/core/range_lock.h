@@ -55,9 +55,7 @@ class RangeLock {
         });
         return Held(this, mine);
     }
-    [[nodiscard]] Held acquire_whole() {
-        return acquire(0, kWholeFile, RangeAccess::kExclusive);
-    }
+    [[nodiscard]] Held acquire_whole() { return acquire(0, kWholeFile, RangeAccess::kExclusive); }
 
   private:
     void release(std::list<Held::Range>::iterator where) {

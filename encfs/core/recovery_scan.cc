@@ -37,8 +37,10 @@ bool Filesystem::scan_directory(NodeId node, std::vector<NodeId>& subdirectories
     std::vector<std::string> entries, leftovers;
     const int dirfd = (*dir)->fd.get();
     auto listed = lower_->list(dirfd, [&](const lower::DirEntry& entry) {
-        if (entry.name.starts_with(volume::kTempPrefix)) leftovers.emplace_back(entry.name);
-        else if (!format_->is_reserved(entry.name)) entries.emplace_back(entry.name);
+        if (entry.name.starts_with(volume::kTempPrefix))
+            leftovers.emplace_back(entry.name);
+        else if (!format_->is_reserved(entry.name))
+            entries.emplace_back(entry.name);
         return !stopping_;
     });
     if (!listed) return false;

@@ -48,8 +48,7 @@ Result<Filesystem::Dir> Filesystem::directory(NodeId node) {
 Result<Filesystem::Dir> Filesystem::open_directory(const NodeView& node) {
     if (!S_ISDIR(node.type)) return fail(ErrorKind::kNotDirectory);
     auto opened = open_child(node);
-    if (!opened && (opened.error().kind == ErrorKind::kStale ||
-                    is_errno(opened.error(), ENOENT))) {
+    if (!opened && (opened.error().kind == ErrorKind::kStale || is_errno(opened.error(), ENOENT))) {
         // A rename may have been under way: once more, with the tree held still.
         std::shared_lock tree(tree_lock_);
         auto again = view(node.id);
@@ -147,10 +146,11 @@ Result<Filesystem::File> Filesystem::open_file_of(const NodeView& node, OpenInte
     if (told && *told != (*opened)->size()) {
         // What the kernel was told is not what the authenticated header says. From now on it is
         // the header's truth; whoever asked with the old size in mind must not get a short answer.
-        report_damage(raw_fd, "the lower file's size disagrees with its header (cut, grown, or "
-                              "half copied)");
+        report_damage(raw_fd,
+                      "the lower file's size disagrees with its header (cut, grown, or "
+                      "half copied)");
         files_->insert(node.id, std::move(*opened));
-        if (options_.on_attributes_stale) options_.on_attributes_stale(node.id);
+        if (on_attributes_stale_) on_attributes_stale_(node.id);
         return fail(ErrorKind::kDamaged);
     }
     return opened;
@@ -171,7 +171,8 @@ Result<lower::Fd> Filesystem::open_lower_file(const NodeView& node, OpenIntent i
     auto fd = lower_->open((*dir)->fd.get(), entry, flags, 0);
     if (!fd && (fd.error().value == EACCES || fd.error().value == ETXTBSY)) {
         // The kernel has checked what the caller may do; the lower mode must not stop us from
-        // doing it (reading a file that may only be written, writing one made read-only while open).
+        // doing it (reading a file that may only be written, writing one made read-only while
+        // open).
         if (intent == OpenIntent::kRead) {
             if (auto plain = lower_->open((*dir)->fd.get(), entry, O_RDONLY, 0))
                 return std::move(*plain);
@@ -186,8 +187,7 @@ Result<lower::Fd> Filesystem::open_with_mode_lifted(const Dir& dir, const std::s
                                                     int flags) {
     auto is = lower_->stat_at(dir->fd.get(), entry);
     if (!is) return fail(is.error());
-    if (options_.read_only || is->st_uid != ::geteuid())
-        return fail(lower::Errno{EACCES});
+    if (options_.read_only || is->st_uid != ::geteuid()) return fail(lower::Errno{EACCES});
     const mode_t mode = is->st_mode & 07777;
     if (auto r = lower_->chmod_at(dir->fd.get(), entry, mode | S_IRUSR | S_IWUSR); !r)
         return fail(r.error());

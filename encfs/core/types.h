@@ -14,8 +14,8 @@
 
 namespace extencfs::core {
 
-// Names an inode towards the kernel: generation (high 32 bits) || slot (low 32 bits). The root is 1.
-// Never reused while the file system is mounted.
+// Names an inode towards the kernel: generation (high 32 bits) || slot (low 32 bits). The root
+// is 1. Never reused while the file system is mounted.
 using NodeId = std::uint64_t;
 constexpr NodeId kRootNode = 1;
 
@@ -60,8 +60,6 @@ struct Options {
     // Lower descriptors kept open at most (directories and files together); from RLIMIT_NOFILE.
     std::size_t max_descriptors = 512;
     std::function<void(const DamageReport&)> on_damage;
-    // Called, from a thread that serves no request, when the kernel's idea of a node is out of date.
-    std::function<void(NodeId)> on_attributes_stale;
 };
 
 }  // namespace extencfs::core

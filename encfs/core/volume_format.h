@@ -61,7 +61,8 @@ class ContentFile {
     virtual int fd() const = 0;
     // Plaintext size.
     virtual std::uint64_t size() const = 0;
-    // Bytes [off, off + size) up to the end of file; the result lies in `buffer` until its next use.
+    // Bytes [off, off + size) up to the end of file; the result lies in `buffer` until its next
+    // use.
     virtual Result<Bytes> read(std::uint64_t off, std::size_t size, IoBuffer& buffer) = 0;
     // All or an error; what a failed write changed is old or new, fragment by fragment.
     virtual Result<void> write(std::uint64_t off, Bytes in, WriteSource source) = 0;
@@ -76,8 +77,8 @@ class ContentFile {
     virtual Result<void> settle() = 0;
     // Called before the object goes while its lower file stays.
     virtual Result<void> before_close() = 0;
-    // After an unclean end: brings the lower file to the form that a clean one has, where it is not.
-    // True when something was changed.
+    // After an unclean end: brings the lower file to the form that a clean one has, where it is
+    // not. True when something was changed.
     virtual Result<bool> mend() = 0;
 };
 

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Requests about extended attributes.
+#include "encfs/fuse/reply.h"
+#include "encfs/fuse/state.h"
+
+namespace extencfs::fuse {
+
+namespace {
+
+// xattr(7): size 0 asks for the size.
+void reply_value(fuse_req_t req, Bytes value, std::size_t size) {
+    if (size == 0) {
+        fuse_reply_xattr(req, value.size());
+    } else if (value.size() > size) {
+        reply_error(req, {core::ErrorKind::kRange});
+    } else {
+        fuse_reply_buf(req, reinterpret_cast<const char*>(value.data()), value.size());
+    }
+}
+
+void op_getxattr(fuse_req_t req, fuse_ino_t node, const char* name, std::size_t size) {
+    auto& state = begin(req, Opcode::kGetxattr);
+    auto value = state.fs.get_xattr(node, name);
+    if (!value) return reply_error(req, value.error());
+    reply_value(req, *value, size);
+}
+
+void op_setxattr(fuse_req_t req, fuse_ino_t node, const char* name, const char* value,
+                 std::size_t size, int flags) {
+    auto& state = begin(req, Opcode::kSetxattr);
+    reply(req, state.fs.set_xattr(node, name, std::as_bytes(std::span(value, size)), flags));
+}
+
+void op_listxattr(fuse_req_t req, fuse_ino_t node, std::size_t size) {
+    auto& state = begin(req, Opcode::kListxattr);
+    auto names = state.fs.list_xattr(node);
+    if (!names) return reply_error(req, names.error());
+    std::string all;
+    for (const auto& name : *names) {
+        all += name;
+        all += '\0';
+    }
+    reply_value(req, bytes_of(all), size);
+}
+
+void op_removexattr(fuse_req_t req, fuse_ino_t node, const char* name) {
+    auto& state = begin(req, Opcode::kRemovexattr);
+    reply(req, state.fs.remove_xattr(node, name));
+}
+
+}  // namespace
+
+void add_xattr_operations(struct fuse_lowlevel_ops& ops) {
+    ops.getxattr = op_getxattr;
+    ops.setxattr = op_setxattr;
+    ops.listxattr = op_listxattr;
+    ops.removexattr = op_removexattr;
+}
+
+}  // namespace extencfs::fuse

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Replies: the only place that turns a core::Error into an errno for the kernel. After a reply the
+// request and everything that libfuse passed with it are gone.
+#pragma once
+
+#include <fuse_lowlevel.h>
+
+#include "encfs/core/error.h"
+#include "encfs/core/types.h"
+#include "encfs/fuse/features.h"
+
+namespace extencfs::fuse {
+
+inline void reply_error(fuse_req_t req, const core::Error& error) {
+    fuse_reply_err(req, core::errno_of(error));
+}
+
+inline void reply(fuse_req_t req, const core::Result<void>& result) {
+    fuse_reply_err(req, result ? 0 : core::errno_of(result.error()));
+}
+
+inline struct fuse_entry_param entry_param(const core::Entry& entry, const Features& features) {
+    struct fuse_entry_param out {};
+    out.ino = entry.node;
+    out.attr = entry.attr;
+    out.attr_timeout = features.attr_timeout_s;
+    out.entry_timeout = features.entry_timeout_s;
+    return out;
+}
+
+// True when the kernel took it; otherwise the caller gives the reference back.
+inline bool reply_entry(fuse_req_t req, const core::Entry& entry, const Features& features) {
+    const auto out = entry_param(entry, features);
+    return fuse_reply_entry(req, &out) == 0;
+}
+
+inline core::Caller caller_of(fuse_req_t req) {
+    const struct fuse_ctx* context = fuse_req_ctx(req);
+    return {context->uid, context->gid, context->umask};
+}
+
+}  // namespace extencfs::fuse

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the request handlers share. Internal to encfs/fuse.
+#pragma once
+
+#include <fuse_lowlevel.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "encfs/fuse/features.h"
+#include "encfs/fuse/session.h"
+#include "encfs/fuse/stats.h"
+#include "encfs/fuse/worker_pool.h"
+
+namespace extencfs::fuse {
+
+struct Session::State {
+    core::Filesystem& fs;
+    MountOptions options;
+    struct fuse_session* session = nullptr;
+    Features features;
+    Stats stats;
+    std::atomic<bool> mounted{false};
+    std::atomic<bool> on_uring{false};  // a request came over the ring
+    std::function<void()> ready;
+    std::unique_ptr<WorkerPool> pool;  // for large writes over the ring
+    std::thread tuner;
+};
+
+// The operations table that libfuse calls.
+extern const struct fuse_lowlevel_ops kOperations;
+// Its parts (one file each).
+void add_name_operations(struct fuse_lowlevel_ops& ops);
+void add_data_operations(struct fuse_lowlevel_ops& ops);
+void add_directory_operations(struct fuse_lowlevel_ops& ops);
+void add_xattr_operations(struct fuse_lowlevel_ops& ops);
+
+// The state behind a request, which is counted.
+inline Session::State& begin(fuse_req_t req, Opcode opcode) {
+    auto& state = *static_cast<Session::State*>(fuse_req_userdata(req));
+    state.stats.count(opcode);
+    return state;
+}
+
+}  // namespace extencfs::fuse
