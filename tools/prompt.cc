@@ -2,6 +2,7 @@
 #include "tools/prompt.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <termios.h>
 #include <unistd.h>
@@ -30,8 +31,9 @@ bool is_stop(int number) {
     return number == SIGTSTP || number == SIGTTIN || number == SIGTTOU;
 }
 
-// Handlers without SA_RESTART, so that a signal ends read(2) and not the program. Puts the old ones
-// back when it dies.
+// Handlers without SA_RESTART, so that a signal ends the wait and not the program. Signals from
+// outside come during that wait only: one that came just before it would otherwise be slept over.
+// Puts the old state back when it dies.
 class CaughtSignals {
   public:
     CaughtSignals() {
@@ -43,15 +45,31 @@ class CaughtSignals {
             // An ignored signal (nohup) stays ignored.
             if (old_[i].sa_handler == SIG_IGN) sigaction(kCaught[i], &old_[i], nullptr);
         }
+        sigset_t outside;
+        sigemptyset(&outside);
+        for (const int number : kCaught) {
+            if (number != SIGTTIN && number != SIGTTOU) sigaddset(&outside, number);
+        }
+        sigprocmask(SIG_BLOCK, &outside, &old_mask_);
     }
     ~CaughtSignals() {
         for (std::size_t i = 0; i < kCaught.size(); ++i) sigaction(kCaught[i], &old_[i], nullptr);
+        sigprocmask(SIG_SETMASK, &old_mask_, nullptr);
+    }
+    // Until there is something to read (true) or a signal came.
+    bool wait_readable(int fd) const {
+        pollfd wait{fd, POLLIN, 0};
+        while (ppoll(&wait, 1, nullptr, &old_mask_) < 0) {
+            if (errno != EINTR || caught != 0) return false;
+        }
+        return true;
     }
     CaughtSignals(const CaughtSignals&) = delete;
     CaughtSignals& operator=(const CaughtSignals&) = delete;
 
   private:
     std::array<struct sigaction, kCaught.size()> old_{};
+    sigset_t old_mask_{};
 };
 
 // Echo off (the newline too: it is written by us) for as long as this lives.
@@ -92,10 +110,11 @@ std::unexpected<daemon::Failure> unreadable(std::string_view why) {
 
 enum class Line { kWhole, kEnd, kTooLong, kSignal };
 
-Line read_line(int fd, crypto::SecretBytes& line) {
+Line read_line(int fd, const CaughtSignals& signals, crypto::SecretBytes& line) {
     std::size_t size = 0;
     for (;;) {
         std::byte byte{};
+        if (!signals.wait_readable(fd)) return Line::kSignal;
         const ssize_t got = ::read(fd, &byte, 1);
         if (got < 0 && errno == EINTR) {
             if (caught != 0) return Line::kSignal;
@@ -115,7 +134,7 @@ Line ask_once(int in, int out, const std::string& question, crypto::SecretBytes&
     const SilentTerminal silent(in);
     if (!silent.works()) return caught != 0 ? Line::kSignal : Line::kEnd;
     show(out, question);
-    const Line outcome = read_line(in, line);
+    const Line outcome = read_line(in, signals, line);
     show(out, "\n");
     return outcome;
 }
@@ -141,6 +160,7 @@ Outcome<crypto::SecretBytes> prompt_password(const std::string& question) {
         }
         // The terminal is restored and the old handlers are back: now let it happen.
         const int number = caught;
+        if (number == 0) return unreadable("the terminal went away");
         raise(number);
         if (!is_stop(number)) return unreadable("interrupted");
     }

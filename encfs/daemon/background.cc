@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,10 +33,16 @@ void set_forwarding(void (*handler)(int)) {
     struct sigaction action {};
     action.sa_handler = handler;
     action.sa_flags = SA_RESTART;
-    for (const int number : kForwarded) sigaction(number, &action, nullptr);
+    for (const int number : kForwarded) {
+        struct sigaction now {};
+        // What is ignored (nohup) stays ignored.
+        sigaction(number, nullptr, &now);
+        if (now.sa_handler != SIG_IGN) sigaction(number, &action, nullptr);
+    }
 }
 
-void send_report(int pipe_fd, unsigned char head, const std::string& sentence) {
+// False when nobody reads it any more.
+bool send_report(int pipe_fd, unsigned char head, const std::string& sentence) {
     std::string report(1, static_cast<char>(head));
     report += sentence;
     const char* at = report.data();
@@ -45,10 +50,11 @@ void send_report(int pipe_fd, unsigned char head, const std::string& sentence) {
     while (left != 0) {
         const ssize_t done = ::write(pipe_fd, at, left);
         if (done < 0 && errno == EINTR) continue;
-        if (done <= 0) return;
+        if (done <= 0) return false;
         at += done;
         left -= static_cast<std::size_t>(done);
     }
+    return true;
 }
 
 std::string receive_report(int pipe_fd) {
@@ -71,19 +77,17 @@ void leave_terminal() {
     if (null > STDERR_FILENO) ::close(null);
 }
 
-[[noreturn]] void run_child(const Service& service, lower::Fd report, pid_t parent) {
-    // Whoever kills the command while it waits wants no mount to appear afterwards.
-    prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
-    if (getppid() != parent) _exit(1);
+[[noreturn]] void run_child(const Service& service, lower::Fd report) {
+    // May be called on another thread than this one.
     const auto done = service([&report] {
-        prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
         leave_terminal();
-        send_report(report.get(), kReady, "");
+        // Whoever killed the command while it waited wants no mount to stay.
+        if (!send_report(report.get(), kReady, "")) kill(getpid(), SIGTERM);
         report.reset();
     });
     if (!done && report) {
-        send_report(report.get(), static_cast<unsigned char>(done.error().kind),
-                    done.error().sentence);
+        (void)send_report(report.get(), static_cast<unsigned char>(done.error().kind),
+                          done.error().sentence);
     }
     std::exit(done ? 0 : 1);
 }
@@ -116,7 +120,6 @@ Outcome<void> run_in_background(const Service& service) {
     lower::Fd from_child(ends[0]);
     lower::Fd to_parent(ends[1]);
     std::fflush(nullptr);
-    const pid_t parent = getpid();
     const pid_t child = fork();
     if (child < 0) {
         return fail(FailureKind::kOther, "the daemon cannot be started (", errno_text(errno),
@@ -124,7 +127,7 @@ Outcome<void> run_in_background(const Service& service) {
     }
     if (child == 0) {
         from_child.reset();
-        run_child(service, std::move(to_parent), parent);
+        run_child(service, std::move(to_parent));
     }
     to_parent.reset();
     child_to_signal = child;

@@ -35,14 +35,14 @@ struct Prepared {
 Outcome<Prepared> prepare(lower::LowerFs& fs, MountRequest& request) {
     auto disk = VolumeOnDisk::open(fs, request.cipher_dir);
     if (!disk) return std::unexpected(disk.error());
-    auto mountpoint = check_mountpoint(request.mountpoint, disk->root_fd(), request.occupied);
-    if (!mountpoint) return std::unexpected(mountpoint.error());
-    request.mount.mountpoint = *mountpoint;
     auto copies = disk->read_config();
     if (!copies) return std::unexpected(copies.error());
     if (auto fit = disk->check_names_survive(copies->usable.front().config); !fit) {
         return std::unexpected(fit.error());
     }
+    auto mountpoint = check_mountpoint(request.mountpoint, disk->root_fd(), request.occupied);
+    if (!mountpoint) return std::unexpected(mountpoint.error());
+    request.mount.mountpoint = *mountpoint;
     Prepared prepared{std::move(*disk), std::move(*copies), std::nullopt};
     if (request.mount.read_only) {
         const auto state = view_state(fs, prepared.disk.root_fd());

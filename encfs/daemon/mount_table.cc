@@ -125,17 +125,16 @@ bool is_extencfs(const MountEntry& entry) {
 Outcome<std::string> resolve_mountpoint(const std::string& path) {
     if (auto whole = real_path(path)) return *whole;
     const int error = errno;
-    // A mount whose daemon died answers ENOTCONN itself, but its parent still resolves.
     std::string trimmed = path;
     while (trimmed.size() > 1 && trimmed.back() == '/') trimmed.pop_back();
     const std::size_t slash = trimmed.rfind('/');
     const std::string parent = slash == std::string::npos ? "."
                                : slash == 0               ? "/"
                                                           : trimmed.substr(0, slash);
-    if (error == ENOTCONN || error == EIO) {
-        if (auto above = real_path(parent)) {
-            return (*above == "/" ? "" : *above) + "/" + trimmed.substr(slash + 1);
-        }
+    // A mount whose daemon died gives an error itself, but its parent still resolves.
+    if (const auto above = real_path(parent)) {
+        std::string inside = (*above == "/" ? "" : *above) + "/" + trimmed.substr(slash + 1);
+        if (find_mount(inside)) return inside;
     }
     return fail(FailureKind::kMountpoint, path, " cannot be used as a mountpoint (",
                 errno_text(error), "); give an existing directory");
