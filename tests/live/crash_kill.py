@@ -149,6 +149,7 @@ class Rounds:
         lib.check(daemon.alive(), f"round {number}: the daemon ended by itself: {daemon.log()[-2000:]}")
         daemon.kill()
         self.note(number, mode, reap(pids))
+        daemon.detach()
         daemon = self.volume.mount(mode=mode)
         for kind in crash_workers.KINDS:
             found, done = verify_worker(
@@ -162,6 +163,7 @@ class Rounds:
         # Half of the time the next daemon comes after another kill, not after a clean end.
         if self.random.random() < .5:
             daemon.kill()
+            daemon.detach()
         else:
             daemon.unmount()
         if not self.failures:

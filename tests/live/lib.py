@@ -135,11 +135,10 @@ class Daemon:
         return 0 if peer() == "bind" else len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def kill(self):
-        """kill -9, then takes the dead mount away."""
+        """kill -9. The dead mount stays until detach(), so that its users see it dead, not gone."""
         if peer() != "bind":
             self.process.send_signal(signal.SIGKILL)
             self.process.wait(30)
-        self.detach()
 
     def detach(self):
         for _ in range(50):
