@@ -5,7 +5,7 @@ find_package(Python3 3.9 REQUIRED COMPONENTS Interpreter)
 function(add_acceptance_test name)
   add_test(NAME ${name} COMMAND ${Python3_EXECUTABLE} ${ARGN})
   set_tests_properties(${name} PROPERTIES
-    ENVIRONMENT "EXTENCFS=$<TARGET_FILE:extencfs>"
+    ENVIRONMENT "EXTENCFS=${CMAKE_BINARY_DIR}/tools/extencfs;PYTHONDONTWRITEBYTECODE=1"
     TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS live RUN_SERIAL TRUE)
 endfunction()
 

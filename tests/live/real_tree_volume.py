@@ -98,7 +98,7 @@ class Volume:
 
     def kill_daemon(self):
         """The watchdog's last resort: requests that wait then fail with ENOTCONN."""
-        if isinstance(self.fs, LiveExtencfs):
+        if hasattr(self.fs, "kill_daemon"):
             self.fs.kill_daemon()
         elif self.fs.daemon is not None:
             self.fs.daemon.kill()
