@@ -40,7 +40,6 @@ constexpr std::string_view kArgon2id = "argon2id";
 // The largest whole number that every JSON reader keeps exactly.
 constexpr std::uint64_t kMaxNumber = (std::uint64_t{1} << 53) - 1;
 constexpr std::uint64_t kMaxU32 = 0xffffffff;
-constexpr std::size_t kMaxDepth = 4;
 constexpr std::size_t kMaxFeatures = 64;
 
 template <typename Words, typename Value>
@@ -314,20 +313,17 @@ Result<json> parse_text(std::string_view text) {
     // The library keeps the last of two members of one name; two readers could keep different ones.
     std::vector<std::set<std::string>> open_objects;
     bool duplicate = false;
-    bool too_deep = false;
-    const auto watch = [&](int depth, json::parse_event_t event, json& parsed) {
+    const auto watch = [&](int, json::parse_event_t event, json& parsed) {
         if (event == json::parse_event_t::object_start) open_objects.emplace_back();
         if (event == json::parse_event_t::object_end) open_objects.pop_back();
         if (event == json::parse_event_t::key) {
             duplicate |= !open_objects.back().insert(parsed.get<std::string>()).second;
         }
-        too_deep |= depth > static_cast<int>(kMaxDepth);
         return true;
     };
     json parsed = json::parse(text.begin(), text.end(), watch, false);
     if (parsed.is_discarded()) return fail(ErrorKind::kDamaged, "configuration: not JSON");
     if (duplicate) return fail(ErrorKind::kDamaged, "configuration: a member is given twice");
-    if (too_deep) return fail(ErrorKind::kDamaged, "configuration: nested too deeply");
     return parsed;
 }
 

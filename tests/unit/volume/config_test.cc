@@ -249,8 +249,12 @@ TEST_CASE("texts that are not exactly a configuration are refused", "[config]") 
     // A member given twice, first or last.
     const std::string twice = "{\"revision\": 5," + volume.text.substr(1);
     CHECK(kind_of(parse_config(twice)) == "damaged");
+    // Deep and complete: nothing in the reader may recurse.
+    CHECK(kind_of(parse_config(std::string(400'000, '[') + std::string(400'000, ']'))) ==
+          "damaged");
     std::string deep = volume.text;
-    deep.replace(deep.find("\"features\": []"), 14, "\"features\": [[[[[[]]]]]]");
+    deep.replace(deep.find("\"features\": []"), 14,
+                 "\"features\": " + std::string(200'000, '[') + std::string(200'000, ']'));
     CHECK(kind_of(parse_config(deep)) == "damaged");
 }
 

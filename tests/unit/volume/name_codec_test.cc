@@ -4,6 +4,8 @@
 #include <set>
 
 #include "bytes_for_tests.h"
+#include "crypto/encoding.h"
+#include "crypto/kdf.h"
 
 namespace extencfs::volume {
 namespace {
@@ -104,6 +106,16 @@ TEST_CASE("reserved and foreign entries are not names", "[names]") {
         CAPTURE(entry);
         CHECK(kind_of(names.decode(kDir, entry)) == "not-volume-name");
     }
+}
+
+TEST_CASE("a name that fits is not a long name", "[names][threat]") {
+    const NameCodec names = codec(NameEncoding::kBase64Url);
+    const auto sealed = crypto::base64url_decode(names.encode(kDir, "short")->entry);
+    REQUIRE(sealed);
+    ByteArray<32> hash;
+    crypto::hash256(*sealed, hash);
+    const std::string entry = kLongEntryPrefix + crypto::base64url_encode(hash);
+    CHECK(kind_of(names.decode_long(kDir, entry, *sealed)) == "damaged");
 }
 
 TEST_CASE("T12: a long name's side file is bound to its entry and directory", "[names][threat]") {
