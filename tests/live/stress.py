@@ -70,13 +70,15 @@ def stress(place, seconds, only):
     return failures
 
 
-def fio(place, only):
+def fio(place, only, state_dir):
+    """`state_dir`: where fio leaves its verify states."""
     failures = []
     for number, (name, told) in enumerate(JOBS.items()):
         if only and name not in only:
             continue
         command = ["fio", f"--name=job{number}", f"--directory={place}", *VERIFY, *told]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600,
+                              cwd=state_dir)
         errors = "no report"
         if done.stdout.lstrip().startswith("{"):
             errors = sum(job["error"] != 0 for job in json.loads(done.stdout)["jobs"])
@@ -107,7 +109,7 @@ def run():
         daemon = volume.mount(mode=options.mode)
         place = os.path.join(daemon.mountpoint, "stress")
         os.mkdir(place)
-        failures = fio(place, options.only) + stress(place, options.seconds, options.only)
+        failures = fio(place, options.only, scratch.root) + stress(place, options.seconds, options.only)
         lib.check(daemon.alive(), f"the daemon ended: {daemon.log()[-3000:]}")
         print(f"peak memory of the daemon: {daemon.peak_kib() // 1024} MiB, "
               f"descriptors: {daemon.descriptors()}")
