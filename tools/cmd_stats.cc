@@ -74,9 +74,11 @@ void print_text(const Json& stats) {
                 std::printf("  %-20s %s\n", inner.c_str(), text_of_value(number).c_str());
             }
         } else if (value.is_array()) {
+            std::string line;
             for (const auto& item : value) {
-                std::printf("%-22s %s\n", name.c_str(), text_of_value(item).c_str());
+                line += (line.empty() ? "" : ", ") + text_of_value(item);
             }
+            if (!line.empty()) std::printf("%-22s %s\n", name.c_str(), line.c_str());
         } else {
             std::printf("%-22s %s\n", name.c_str(), text_of_value(value).c_str());
         }

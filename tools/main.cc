@@ -27,9 +27,7 @@ int run(int argc, char** argv) {
         "Example:\n  extencfs init ~/.vault\n  extencfs mount ~/.vault ~/vault\n"
         "  extencfs unmount ~/vault");
     extencfs::tools::add_init(root, exit_code);
-#ifdef EXTENCFS_WITH_FUSE
     extencfs::tools::add_mount(root, exit_code);
-#endif
     extencfs::tools::add_unmount(root, exit_code);
     extencfs::tools::add_info(root, exit_code);
     extencfs::tools::add_stats(root, exit_code);

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+# bash completion for extencfs
+
+_extencfs_mountpoints() {
+    local _ mountpoint type
+    while read -r _ mountpoint type _; do
+        [[ $type == fuse.extencfs ]] && printf '%b\n' "$mountpoint"
+    done </proc/self/mounts
+}
+
+_extencfs() {
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command='' word
+    local password='--passfile --stdinpass --extpass' options=
+    COMPREPLY=()
+    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+        case $word in
+            init | mount | unmount | umount | info | stats | speed)
+                command=$word
+                break
+                ;;
+        esac
+    done
+    case $previous in
+        --passfile | --log)
+            mapfile -t COMPREPLY < <(compgen -f -- "$current")
+            return
+            ;;
+        --cipher) options='auto aes-256-gcm xchacha20-poly1305' ;;
+        --kdf) options='interactive moderate sensitive' ;;
+        --mode) options='auto optimized regular' ;;
+        --transport) options='auto uring classic' ;;
+        -o) options='ro rw allow_other suid dev noexec noatime nonempty shared fsname= idle= mode= transport=' ;;
+        --extpass | --idle) return ;;
+    esac
+    if [[ -n $options ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
+        return
+    fi
+    case $command in
+        '') options='init mount unmount info stats speed --help --version' ;;
+        init) options="$password --cipher --kdf --quiet --help" ;;
+        mount) options="$password --foreground -o --ro --mode --transport --shared --idle --log --syslog --help" ;;
+        unmount | umount) options='--lazy --help' ;;
+        info) options='--json --help' ;;
+        stats) options='--json --reset --help' ;;
+        speed) options='--json --help' ;;
+    esac
+    if [[ $current == -* || -z $command ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
+    elif [[ $command == unmount || $command == umount || $command == stats ]]; then
+        local IFS=$'\n'
+        mapfile -t COMPREPLY < <(compgen -W "$(_extencfs_mountpoints)" -- "$current")
+    elif [[ $command != speed ]]; then
+        mapfile -t COMPREPLY < <(compgen -d -- "$current")
+    fi
+}
+
+complete -o filenames -F _extencfs extencfs
