@@ -17,6 +17,7 @@
 #include <string_view>
 #include <thread>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "encfs/core/error.h"
@@ -62,10 +63,10 @@ class Filesystem {
     // Where metadata is published; the null sink until set. Call before the first request.
     void set_sink(std::shared_ptr<MetadataSink> sink);
 
-    // Called, on the thread of a request, when what the kernel was told of a node proved wrong: it
-    // should be told to ask again, but not on that thread. Call before the first request.
-    void set_on_attributes_stale(std::function<void(NodeId)> callback) {
-        on_attributes_stale_ = std::move(callback);
+    // Called, on the thread of a request, when what the kernel knows of a name proved wrong: it
+    // should be told to look it up again, but not on that thread. Call before the first request.
+    void set_on_entry_stale(std::function<void(NodeId, const std::string&)> callback) {
+        on_entry_stale_ = std::move(callback);
     }
 
     // ---- names ----
@@ -96,12 +97,12 @@ class Filesystem {
     // Opens the lower file now, so that damage shows at open (where the kernel sends OPEN).
     Result<void> open_file(NodeId node);
     Result<Bytes> read(NodeId node, std::uint64_t off, std::size_t size, IoBuffer& buffer);
-    // `kill_suid`: clear set-user-ID and set-group-ID as a write by a stranger does.
     Result<void> write(NodeId node, std::uint64_t off, Bytes in, WriteSource source,
-                       bool kill_suid);
+                       const KillPrivilege& kill);
     Result<void> flush(NodeId node);
     Result<void> fsync(NodeId node, bool data_only);
-    Result<void> fallocate(NodeId node, int mode, std::uint64_t off, std::uint64_t size);
+    Result<void> fallocate(NodeId node, int mode, std::uint64_t off, std::uint64_t size,
+                           const KillPrivilege& kill);
     Result<std::uint64_t> seek(NodeId node, std::uint64_t off, int whence);
     Result<std::size_t> copy_range(NodeId from, std::uint64_t from_off, NodeId to,
                                    std::uint64_t to_off, std::size_t size);
@@ -153,6 +154,10 @@ class Filesystem {
     Result<Place> place(NodeId parent, std::string_view name);
     // The directory and entry that a located node lies at. kNotFound/kStale where it has none.
     Result<Place> place_of(const NodeView& node);
+    // The kernel believes in a size that the header denies: the node is given up, its name is to be
+    // looked up anew, and the lower inode's header is asked from then on.
+    void distrust(const NodeView& node);
+    bool is_suspect(std::uint64_t ino);
     void report_damage(int fd, const std::string& what);
     void drop(const std::vector<NodeId>& freed);
 
@@ -162,7 +167,7 @@ class Filesystem {
     Result<struct stat> attr_of(const NodeView& node);
     Result<void> change_size(const NodeView& node, std::uint64_t size);
     Result<void> change_owner_mode_times(const NodeView& node, const AttrChange& change);
-    Result<void> clear_suid(int fd);
+    Result<void> clear_suid(int fd, const KillPrivilege& kill);
 
     // ---- ops_create.cc ----
     Result<void> write_side_file(const Place& place);
@@ -200,8 +205,10 @@ class Filesystem {
         File file;    // keeps fd open
         ByteArray<16> owner{};
     };
-    enum class XattrClass { kEncrypted, kAcl, kRefused };
+    enum class XattrClass { kEncrypted, kAcl, kRefused, kInvalid, kUnknown };
     static XattrClass classify(const std::string& name);
+    // Why an attribute of that class cannot be had; `refused` for the refused ones.
+    static std::optional<ErrorKind> refusal(XattrClass kind, ErrorKind refused);
     Result<XattrTarget> xattr_target(NodeId node, bool need_owner);
 
     // ---- recovery_scan.cc ----
@@ -219,7 +226,7 @@ class Filesystem {
     std::unique_ptr<lower::LowerFs> lower_;
     Options options_;
     bool privileged_;  // we are root: owners and modes are ours to set
-    std::function<void(NodeId)> on_attributes_stale_;
+    std::function<void(NodeId, const std::string&)> on_entry_stale_;
     std::shared_ptr<MetadataSink> sink_ = std::make_shared<NullSink>();
     std::unique_ptr<VolumeFormat> format_;
     std::uint64_t root_ino_ = 0;
@@ -247,6 +254,11 @@ class Filesystem {
     std::unordered_map<NodeId, std::vector<std::string>> unsynced_;
     std::size_t unsynced_count_ = 0;
     std::vector<Location> renamed_;
+
+    // Lower inodes whose st_size was found wrong.
+    std::mutex suspects_mutex_;
+    std::unordered_set<std::uint64_t> suspects_;
+    std::atomic<bool> any_suspect_{false};
 
     std::atomic<bool> stopping_{false};
     std::atomic<bool> scan_complete_{true};

@@ -126,7 +126,6 @@ Result<void> Format1File::load(std::uint64_t first, std::uint64_t last, std::uin
                 states[i].state == FragmentState::kGood && where.plain_off + states[i].used >= to;
             // In a sparse file what is not there reads as zeros (FORMAT.md "Holes").
             const bool zeros = sparse && (states[i].state == FragmentState::kHole ||
-                                          states[i].state == FragmentState::kMissing ||
                                           states[i].state == FragmentState::kGood);
             if (!good && !zeros) return std::unexpected(damaged(first + i, states[i].state));
         }
@@ -229,6 +228,7 @@ Result<void> Format1File::sync(bool data_only) {
     std::lock_guard lock(state_);
     if (seen == change_count_) {
         header_durable_ = true;
+        sparse_durable_ = header_.sparse;
         truncation_pending_ = false;
     }
     return {};

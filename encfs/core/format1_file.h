@@ -99,6 +99,8 @@ class Format1File final : public ContentFile {
     Result<void> commit_locked(std::uint64_t size, std::uint32_t epoch, bool sparse);
     // Sets st_size where it is due and nothing written lies beyond the size.
     Result<void> set_hint_locked();
+    // After a failed write beyond the size: what it left there is cut off again.
+    void abandon_growth_locked();
     // Where what is written ends: the size, or the end of the last island.
     std::uint64_t known_end_locked() const;
     bool needs_whole_locked(std::uint64_t off, std::uint64_t end, WriteSource source) const;
@@ -116,6 +118,7 @@ class Format1File final : public ContentFile {
     mutable std::mutex state_;         // taken after ranges_; guards what follows
     volume::FileHeader header_;        // as last written below
     bool header_durable_ = false;      // and known to survive power loss
+    bool sparse_durable_ = false;          // the header's SPARSE flag is known to survive it
     bool truncation_pending_ = false;  // a truncation to n > 0 may not be durable
     bool recovered_ = false;
     bool hint_due_ = false;           // st_size below does not tell the size yet

@@ -75,11 +75,22 @@ Result<void> Format1File::set_hint_locked() {
     return {};
 }
 
+void Format1File::abandon_growth_locked() {
+    hint_due_ = true;
+    if (!islands_.empty() || writers_beyond_ != 0) return;
+    // As after a truncation: part of what was written may still reach the disk.
+    truncation_pending_ = true;
+    ++change_count_;
+    // A failure leaves what a crash would leave; hint_due_ stays, so that it is tried again.
+    if (lower_.truncate(fd_.get(), volume::data_end(header_.size))) (void)set_hint_locked();
+}
+
 Result<void> Format1File::make_truncation_durable() {
     if (auto r = lower_.fdatasync(fd_.get()); !r) return fail(r.error());
     std::lock_guard lock(state_);
     truncation_pending_ = false;
     header_durable_ = true;
+    sparse_durable_ = header_.sparse;
     return {};
 }
 
@@ -254,7 +265,10 @@ Result<void> Format1File::write(std::uint64_t off, Bytes in, WriteSource source)
             if (first_page) return store_first_page(off, in, counted);
             if (auto r = store(off, in, epoch); !r) {
                 std::lock_guard lock(state_);
-                if (counted == Counted::kYes) --writers_beyond_;
+                if (counted == Counted::kYes) {
+                    --writers_beyond_;
+                    abandon_growth_locked();
+                }
                 return r;
             }
             return advance(off, end, epoch, counted);
@@ -285,7 +299,11 @@ Result<void> Format1File::write_alone(std::uint64_t off, Bytes in) {
         std::lock_guard lock(state_);
         epoch = seal_epoch_locked();
     }
-    if (auto r = store(off, in, epoch); !r) return r;
+    if (auto r = store(off, in, epoch); !r) {
+        std::lock_guard lock(state_);
+        if (end > header_.size) abandon_growth_locked();
+        return r;
+    }
     return advance(off, end, epoch, Counted::kNo);
 }
 
@@ -354,7 +372,11 @@ Result<void> Format1File::grow(std::uint64_t size) {
         if (auto r = make_truncation_durable(); !r) return r;
     }
     if (size - old < kDenseGap) {
-        if (auto r = store(old, Bytes(kZeros).first(size - old), epoch); !r) return r;
+        if (auto r = store(old, Bytes(kZeros).first(size - old), epoch); !r) {
+            std::lock_guard lock(state_);
+            abandon_growth_locked();
+            return r;
+        }
         return advance(old, size, epoch, Counted::kNo);
     }
     if (auto r = reseal_tail(size, old); !r) return r;
@@ -388,6 +410,7 @@ Result<void> Format1File::make_empty() {
             header_.cut -= 1;
             return r;
         }
+        sparse_durable_ = false;
         codec_ = volume::ContentCodec::make(keys_.content_root.bytes(), header_.cipher, header_.id,
                                             header_.cut);
         truncation_pending_ = false;
@@ -466,12 +489,12 @@ Result<bool> Format1File::recover() {
 
 Result<void> Format1File::punch(std::uint64_t off, std::uint64_t size) {
     std::uint64_t file_size;
-    bool sparse;
+    bool flag_durable;
     std::uint32_t epoch;
     {
         std::lock_guard lock(state_);
         file_size = header_.size;
-        sparse = header_.sparse;
+        flag_durable = header_.sparse && sparse_durable_;
         epoch = header_.epoch;
     }
     if (off >= file_size) return {};
@@ -488,7 +511,8 @@ Result<void> Format1File::punch(std::uint64_t off, std::uint64_t size) {
     if (auto r = zero(off, volume::fragment(first).plain_off); !r) return r;
     const auto last_hole = volume::fragment(last - 1);
     if (auto r = zero(std::min(end, last_hole.plain_off + last_hole.plain_size), end); !r) return r;
-    if (!sparse) {
+    // A hole must never be on disk before the flag that allows it.
+    if (!flag_durable) {
         {
             std::lock_guard lock(state_);
             if (auto r = commit_locked(file_size, epoch, true); !r) return r;

@@ -22,6 +22,7 @@ struct InodeTable::Node {
     bool used = false;
     bool hashed = false;
     bool gone = false;
+    bool distrusted = false;
 };
 
 InodeTable::InodeTable(std::uint64_t root_ino, const DirContext& root_context) : buckets_(1024, 0) {
@@ -234,6 +235,14 @@ void InodeTable::move(NodeId node, const Location& from, const Location& to) {
     remove_location(node, from, false);
 }
 
+void InodeTable::distrust(NodeId id) {
+    std::lock_guard lock(mutex_);
+    Node* node = at(id);
+    if (node == nullptr) return;
+    node->distrusted = true;
+    hash_remove(static_cast<Slot>(id));
+}
+
 // ---- references ----
 
 NodeId InodeTable::make_node(std::uint64_t ino, mode_t type) {
@@ -303,6 +312,7 @@ std::optional<NodeView> InodeTable::view(NodeId id) const {
     const Node* node = at(id);
     if (node == nullptr) return std::nullopt;
     NodeView out{.id = id, .ino = node->ino, .type = node->type_bits, .gone = node->gone};
+    out.distrusted = node->distrusted;
     if (node->parent != 0)
         out.location = Location{id_of(node->parent), {node->entry.get(), node->entry_size}};
     if (node->context) out.context = *node->context;

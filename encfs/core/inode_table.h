@@ -29,6 +29,7 @@ struct NodeView {
     std::uint64_t ino = 0;
     mode_t type = 0;    // S_IFMT bits
     bool gone = false;  // no name is left
+    bool distrusted = false;      // the kernel's size of it is wrong: nothing is served
     std::optional<Location> location;
     std::optional<DirContext> context;  // of a directory, once it was opened
 };
@@ -65,6 +66,8 @@ class InodeTable {
     // The name is not the node's any more. `last`: it was the last one below.
     void remove_location(NodeId node, const Location& location, bool last);
     void move(NodeId node, const Location& from, const Location& to);
+    // The next acquire() of its lower inode makes a new node; this one is served nothing.
+    void distrust(NodeId node);
 
   private:
     struct Node;

@@ -25,7 +25,7 @@ Result<void> Filesystem::complete(NodeId node, const Place& at, struct stat& att
         attr.st_size = static_cast<off_t>(open->size());
         return {};
     }
-    if (auto size = format_->size_from_stat(attr)) {
+    if (auto size = format_->size_from_stat(attr); size && !is_suspect(attr.st_ino)) {
         attr.st_size = static_cast<off_t>(*size);
         return {};
     }
@@ -108,8 +108,6 @@ Result<struct stat> Filesystem::getattr(NodeId node) {
 
 Result<void> Filesystem::change_size(const NodeView& node, std::uint64_t size) {
     auto opened = file(node.id, OpenIntent::kWrite);
-    if (!opened && opened.error().kind == ErrorKind::kDamaged)
-        opened = file(node.id, OpenIntent::kWrite);  // a size that disagreed is known now
     if (!opened && opened.error().kind == ErrorKind::kDamaged && size == 0 && node.location) {
         // Nothing of it can be read, and nothing of it is to be kept: a new beginning.
         auto at = place_of(node);
@@ -123,7 +121,11 @@ Result<void> Filesystem::change_size(const NodeView& node, std::uint64_t size) {
         return {};
     }
     if (!opened) return std::unexpected(opened.error());
-    return (*opened)->truncate(size);
+    if ((*opened)->size() != size) return (*opened)->truncate(size);
+    // Nothing changes but the times (truncate(2)).
+    const struct timespec now[2] = {{0, UTIME_OMIT}, {0, UTIME_NOW}};
+    if (auto r = lower_->utimens((*opened)->fd(), now); !r) return fail(r.error());
+    return {};
 }
 
 Result<void> Filesystem::change_owner_mode_times(const NodeView& node, const AttrChange& change) {
@@ -171,12 +173,15 @@ Result<void> Filesystem::change_owner_mode_times(const NodeView& node, const Att
     return {};
 }
 
-Result<void> Filesystem::clear_suid(int fd) {
+Result<void> Filesystem::clear_suid(int fd, const KillPrivilege& kill) {
+    if (!kill.wanted) return {};
     auto is = lower_->stat(fd);
     if (!is) return fail(is.error());
     mode_t mode = is->st_mode & 07777;
     mode_t cleared = mode & ~static_cast<mode_t>(S_ISUID);
-    if (mode & S_IXGRP) cleared &= ~static_cast<mode_t>(S_ISGID);
+    // Without group execution set-group-ID stays for members of the group.
+    if ((mode & S_ISGID) && ((mode & S_IXGRP) || !kill.caller_is_in(is->st_gid)))
+        cleared &= ~static_cast<mode_t>(S_ISGID);
     if (cleared == mode) return {};
     if (auto r = lower_->chmod(fd, cleared); !r) return fail(r.error());
     return {};
@@ -192,10 +197,11 @@ Result<struct stat> Filesystem::setattr(NodeId node, const AttrChange& change) {
         if (!S_ISREG(is->type))
             return fail(S_ISDIR(is->type) ? ErrorKind::kIsDirectory : ErrorKind::kInvalid);
         if (auto r = change_size(*is, change.size); !r) return std::unexpected(r.error());
-        if (change.kill_suidgid) {
+        if (change.kill.wanted) {
             auto opened = file(node, OpenIntent::kWrite);
             if (!opened) return std::unexpected(opened.error());
-            if (auto r = clear_suid((*opened)->fd()); !r) return std::unexpected(r.error());
+            if (auto r = clear_suid((*opened)->fd(), change.kill); !r)
+                return std::unexpected(r.error());
         }
     }
     if (change.uid_set || change.gid_set || change.mode_set || change.atime_set ||

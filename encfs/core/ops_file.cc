@@ -26,16 +26,14 @@ Result<Bytes> Filesystem::read(NodeId node, std::uint64_t off, std::size_t size,
 }
 
 Result<void> Filesystem::write(NodeId node, std::uint64_t off, Bytes in, WriteSource source,
-                               bool kill_suid) {
+                               const KillPrivilege& kill) {
     if (options_.read_only) return fail(ErrorKind::kReadOnly);
     auto opened = file(node, OpenIntent::kWrite);
     if (!opened) return std::unexpected(opened.error());
     auto is = view(node);
     if (!is) return std::unexpected(is.error());
     ChangeScope scope(*sink_, {.inodes = {is->ino}});
-    if (kill_suid) {
-        if (auto r = clear_suid((*opened)->fd()); !r) return r;
-    }
+    if (auto r = clear_suid((*opened)->fd(), kill); !r) return r;
     return (*opened)->write(off, in, source);
 }
 
@@ -55,13 +53,15 @@ Result<void> Filesystem::fsync(NodeId node, bool data_only) {
     return sync_ancestors(node);
 }
 
-Result<void> Filesystem::fallocate(NodeId node, int mode, std::uint64_t off, std::uint64_t size) {
+Result<void> Filesystem::fallocate(NodeId node, int mode, std::uint64_t off, std::uint64_t size,
+                                   const KillPrivilege& kill) {
     if (options_.read_only) return fail(ErrorKind::kReadOnly);
     auto opened = file(node, OpenIntent::kWrite);
     if (!opened) return std::unexpected(opened.error());
     auto is = view(node);
     if (!is) return std::unexpected(is.error());
     ChangeScope scope(*sink_, {.inodes = {is->ino}});
+    if (auto r = clear_suid((*opened)->fd(), kill); !r) return r;
     return (*opened)->allocate(mode, off, size);
 }
 

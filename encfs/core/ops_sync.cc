@@ -83,6 +83,7 @@ Result<void> Filesystem::sync_ancestors(NodeId node) {
 
 Result<void> Filesystem::fsync_directory(NodeId node) {
     if (options_.read_only) return {};
+    if (auto is = view(node); is && is->gone) return {};  // nothing of it is left to keep
     auto dir = directory(node);
     if (!dir) return std::unexpected(dir.error());
     if (auto r = sync_names_in(node); !r) return r;

@@ -11,10 +11,25 @@
 namespace extencfs::core {
 
 Filesystem::XattrClass Filesystem::classify(const std::string& name) {
-    if (name.starts_with("user.") || name.starts_with("trusted.")) return XattrClass::kEncrypted;
+    for (const std::string_view space : {"user.", "trusted."}) {
+        if (name.starts_with(space))
+            return name.size() > space.size() ? XattrClass::kEncrypted : XattrClass::kInvalid;
+    }
     if (name == "system.posix_acl_access" || name == "system.posix_acl_default")
         return XattrClass::kAcl;
-    return XattrClass::kRefused;
+    if (name.starts_with("security.")) return XattrClass::kRefused;
+    return XattrClass::kUnknown;
+}
+
+std::optional<ErrorKind> Filesystem::refusal(XattrClass kind, ErrorKind refused) {
+    switch (kind) {
+        case XattrClass::kInvalid: return ErrorKind::kInvalid;
+        case XattrClass::kUnknown: return ErrorKind::kUnsupported;
+        case XattrClass::kRefused: return refused;
+        case XattrClass::kEncrypted:
+        case XattrClass::kAcl: break;
+    }
+    return std::nullopt;
 }
 
 Result<Filesystem::XattrTarget> Filesystem::xattr_target(NodeId node, bool need_owner) {
@@ -52,7 +67,7 @@ Result<Filesystem::XattrTarget> Filesystem::xattr_target(NodeId node, bool need_
 
 Result<ByteVector> Filesystem::get_xattr(NodeId node, const std::string& name) {
     const auto kind = classify(name);
-    if (kind == XattrClass::kRefused) return fail(ErrorKind::kNoAttribute);
+    if (auto no = refusal(kind, ErrorKind::kNoAttribute)) return fail(*no);
     auto target = xattr_target(node, kind == XattrClass::kEncrypted);
     if (!target) {
         if (target.error().kind == ErrorKind::kPermission) return fail(ErrorKind::kNoAttribute);
@@ -78,7 +93,7 @@ Result<ByteVector> Filesystem::get_xattr(NodeId node, const std::string& name) {
 Result<void> Filesystem::set_xattr(NodeId node, const std::string& name, Bytes value, int flags) {
     if (options_.read_only) return fail(ErrorKind::kReadOnly);
     const auto kind = classify(name);
-    if (kind == XattrClass::kRefused) return fail(ErrorKind::kUnsupported);
+    if (auto no = refusal(kind, ErrorKind::kUnsupported)) return fail(*no);
     auto target = xattr_target(node, kind == XattrClass::kEncrypted);
     if (!target) return std::unexpected(target.error());
     auto is = view(node);
@@ -108,7 +123,7 @@ Result<void> Filesystem::set_xattr(NodeId node, const std::string& name, Bytes v
 Result<void> Filesystem::remove_xattr(NodeId node, const std::string& name) {
     if (options_.read_only) return fail(ErrorKind::kReadOnly);
     const auto kind = classify(name);
-    if (kind == XattrClass::kRefused) return fail(ErrorKind::kNoAttribute);
+    if (auto no = refusal(kind, ErrorKind::kNoAttribute)) return fail(*no);
     auto target = xattr_target(node, kind == XattrClass::kEncrypted);
     if (!target) return std::unexpected(target.error());
     auto is = view(node);

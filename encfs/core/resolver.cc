@@ -134,6 +134,7 @@ Result<Filesystem::File> Filesystem::file(NodeId node, OpenIntent intent) {
 Result<Filesystem::File> Filesystem::open_file_of(const NodeView& node, OpenIntent intent) {
     if (S_ISDIR(node.type)) return fail(ErrorKind::kIsDirectory);
     if (!S_ISREG(node.type)) return fail(ErrorKind::kInvalid);
+    if (node.distrusted) return fail(ErrorKind::kDamaged);
     auto fd = open_lower_file(node, intent);
     if (!fd) return std::unexpected(fd.error());
     auto is = lower_->stat(fd->get());
@@ -143,17 +144,36 @@ Result<Filesystem::File> Filesystem::open_file_of(const NodeView& node, OpenInte
     auto opened = format_->open_content(*lower_, std::move(*fd), intent);
     if (!opened) return opened;
     const auto told = format_->size_from_stat(*is);
-    if (told && *told != (*opened)->size()) {
-        // What the kernel was told is not what the authenticated header says. From now on it is
-        // the header's truth; whoever asked with the old size in mind must not get a short answer.
+    if (told && *told != (*opened)->size() && !is_suspect(is->st_ino)) {
         report_damage(raw_fd,
-                      "the lower file's size disagrees with its header (cut, grown, or "
-                      "half copied)");
-        files_->insert(node.id, std::move(*opened));
-        if (on_attributes_stale_) on_attributes_stale_(node.id);
+                      "the lower file's size disagrees with its header (cut, grown, or half copied)");
+        distrust(node);
         return fail(ErrorKind::kDamaged);
     }
     return opened;
+}
+
+void Filesystem::distrust(const NodeView& node) {
+    {
+        std::lock_guard lock(suspects_mutex_);
+        suspects_.insert(node.ino);
+        any_suspect_ = true;
+    }
+    // The kernel keeps the size that it was told for as long as it has the node (it may have
+    // unwritten pages): a new node gets the header's.
+    table_->distrust(node.id);
+    if (!node.location || !on_entry_stale_) return;
+    auto dir = directory(node.location->parent);
+    if (!dir) return;
+    auto name = format_->decode_name(*lower_, (*dir)->fd.get(), (*dir)->context,
+                                     node.location->entry);
+    if (name) on_entry_stale_(node.location->parent, *name);
+}
+
+bool Filesystem::is_suspect(std::uint64_t ino) {
+    if (!any_suspect_) return false;
+    std::lock_guard lock(suspects_mutex_);
+    return suspects_.contains(ino);
 }
 
 Result<lower::Fd> Filesystem::open_lower_file(const NodeView& node, OpenIntent intent) {

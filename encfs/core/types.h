@@ -32,10 +32,17 @@ struct Entry {
     struct stat attr {};
 };
 
+// Whether a change by a stranger takes set-user-ID and set-group-ID from a file.
+struct KillPrivilege {
+    bool wanted = false;
+    std::function<bool(gid_t)> caller_is_in;  // set when wanted
+};
+
 // What SETATTR changes.
 struct AttrChange {
     bool mode_set = false, uid_set = false, gid_set = false, size_set = false;
-    bool atime_set = false, mtime_set = false, kill_suidgid = false;
+    bool atime_set = false, mtime_set = false;
+    KillPrivilege kill;
     mode_t mode = 0;
     uid_t uid = 0;
     gid_t gid = 0;

@@ -72,7 +72,7 @@ Features negotiate(struct fuse_conn_info* conn, const MountOptions& options) {
     if (!features.uring) fuse_unset_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
 #endif
     // Always: these make operations right, not fast.
-    want(conn, FUSE_CAP_POSIX_ACL);
+    if (!options.no_xattr) want(conn, FUSE_CAP_POSIX_ACL);
     want(conn, FUSE_CAP_DONT_MASK);
     if (options.mode == Mode::kRegular) {
         refuse(conn, FUSE_CAP_READDIRPLUS);

@@ -37,7 +37,7 @@ void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info* info) {
         core::AttrChange change;
         change.size_set = true;
 #ifdef EXTENCFS_LIBFUSE_BUNDLED
-        change.kill_suidgid = info->kill_suidgid;
+        change.kill = privilege_of(req, info->kill_suidgid);
 #endif
         if (auto r = state.fs.setattr(node, change); !r) return reply_error(req, r.error());
     }
@@ -101,8 +101,9 @@ void op_read(fuse_req_t req, fuse_ino_t node, std::size_t size, off_t offset,
 }
 
 void write_now(fuse_req_t req, Session::State& state, fuse_ino_t node, Bytes in, off_t offset,
-               core::WriteSource source, bool kill_suid) {
-    auto r = state.fs.write(node, static_cast<std::uint64_t>(offset), in, source, kill_suid);
+               core::WriteSource source, bool kill) {
+    auto r = state.fs.write(node, static_cast<std::uint64_t>(offset), in, source,
+                            privilege_of(req, kill));
     if (!r) return reply_error(req, r.error());
     state.stats.add_written(in.size());
     fuse_reply_write(req, in.size());
@@ -113,18 +114,18 @@ void op_write(fuse_req_t req, fuse_ino_t node, const char* bytes, std::size_t si
     auto& state = begin(req, Opcode::kWrite);
     const auto source =
         info->writepage ? core::WriteSource::kPageCache : core::WriteSource::kCaller;
-    bool kill_suid = false;
+    bool kill = false;
 #ifdef EXTENCFS_LIBFUSE_BUNDLED
-    kill_suid = info->kill_suidgid;
+    kill = info->kill_suidgid;
 #endif
     const Bytes in = std::as_bytes(std::span(bytes, size));
     // Over the ring the payload is ours until the reply, whichever thread gives it.
     if (state.pool && size >= kPoolWriteBytes && over_ring(req)) {
         state.pool->submit(
-            [=, &state] { write_now(req, state, node, in, offset, source, kill_suid); });
+            [=, &state] { write_now(req, state, node, in, offset, source, kill); });
         return;
     }
-    write_now(req, state, node, in, offset, source, kill_suid);
+    write_now(req, state, node, in, offset, source, kill);
 }
 
 void op_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info*) {
@@ -157,12 +158,20 @@ void op_ioctl(fuse_req_t req, fuse_ino_t, unsigned, void*, struct fuse_file_info
 void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t length,
                   struct fuse_file_info*) {
     auto& state = begin(req, Opcode::kFallocate);
+    // This request has no flag for it: whoever is not root has no CAP_FSETID.
+    const bool kill = fuse_req_ctx(req)->uid != 0;
     reply(req, state.fs.fallocate(node, mode, static_cast<std::uint64_t>(offset),
-                                  static_cast<std::uint64_t>(length)));
+                                  static_cast<std::uint64_t>(length), privilege_of(req, kill)));
 }
 
 void op_lseek(fuse_req_t req, fuse_ino_t node, off_t offset, int whence, struct fuse_file_info*) {
     auto& state = begin(req, Opcode::kLseek);
+    if (state.features.writeback) {
+        // The kernel does not write its pages out first, so that fresh data would look like a hole.
+        // Without us it takes the whole file for data.
+        fuse_reply_err(req, ENOSYS);
+        return;
+    }
     auto found = state.fs.seek(node, static_cast<std::uint64_t>(offset), whence);
     if (!found) return reply_error(req, found.error());
     fuse_reply_lseek(req, static_cast<off_t>(*found));

@@ -66,7 +66,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat* attr, int to_set,
     change.atime_set = to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW);
     change.mtime_set = to_set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW);
     constexpr int kKillSuid = 1 << 11;  // FUSE_SET_ATTR_KILL_SUID of libfuse >= 3.17
-    change.kill_suidgid = to_set & kKillSuid;
+    change.kill = privilege_of(req, (to_set & kKillSuid) != 0);
     change.mode = attr->st_mode;
     change.uid = attr->st_uid;
     change.gid = attr->st_gid;

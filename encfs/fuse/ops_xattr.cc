@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Requests about extended attributes.
+#include <cerrno>
+
 #include "encfs/fuse/reply.h"
 #include "encfs/fuse/state.h"
 
@@ -18,8 +20,15 @@ void reply_value(fuse_req_t req, Bytes value, std::size_t size) {
     }
 }
 
+// Without extended attributes the kernel is told so once, and does not ask again.
+bool switched_off(fuse_req_t req, const Session::State& state) {
+    if (state.options.no_xattr) fuse_reply_err(req, ENOSYS);
+    return state.options.no_xattr;
+}
+
 void op_getxattr(fuse_req_t req, fuse_ino_t node, const char* name, std::size_t size) {
     auto& state = begin(req, Opcode::kGetxattr);
+    if (switched_off(req, state)) return;
     auto value = state.fs.get_xattr(node, name);
     if (!value) return reply_error(req, value.error());
     reply_value(req, *value, size);
@@ -28,15 +37,19 @@ void op_getxattr(fuse_req_t req, fuse_ino_t node, const char* name, std::size_t 
 void op_setxattr(fuse_req_t req, fuse_ino_t node, const char* name, const char* value,
                  std::size_t size, int flags) {
     auto& state = begin(req, Opcode::kSetxattr);
+    if (switched_off(req, state)) return;
     reply(req, state.fs.set_xattr(node, name, std::as_bytes(std::span(value, size)), flags));
 }
 
 void op_listxattr(fuse_req_t req, fuse_ino_t node, std::size_t size) {
     auto& state = begin(req, Opcode::kListxattr);
+    if (switched_off(req, state)) return;
     auto names = state.fs.list_xattr(node);
     if (!names) return reply_error(req, names.error());
     std::string all;
+    const bool admin = fuse_req_ctx(req)->uid == 0;
     for (const auto& name : *names) {
+        if (!admin && name.starts_with("trusted.")) continue;  // xattr(7)
         all += name;
         all += '\0';
     }
@@ -45,6 +58,7 @@ void op_listxattr(fuse_req_t req, fuse_ino_t node, std::size_t size) {
 
 void op_removexattr(fuse_req_t req, fuse_ino_t node, const char* name) {
     auto& state = begin(req, Opcode::kRemovexattr);
+    if (switched_off(req, state)) return;
     reply(req, state.fs.remove_xattr(node, name));
 }
 

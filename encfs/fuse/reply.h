@@ -5,6 +5,9 @@
 
 #include <fuse_lowlevel.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "encfs/core/error.h"
 #include "encfs/core/types.h"
 #include "encfs/fuse/features.h"
@@ -37,6 +40,24 @@ inline bool reply_entry(fuse_req_t req, const core::Entry& entry, const Features
 inline core::Caller caller_of(fuse_req_t req) {
     const struct fuse_ctx* context = fuse_req_ctx(req);
     return {context->uid, context->gid, context->umask};
+}
+
+// Whether a change takes set-user-ID and set-group-ID away. The groups of the caller are asked for
+// only if it comes to that: they are read from /proc.
+inline core::KillPrivilege privilege_of(fuse_req_t req, bool wanted) {
+    if (!wanted) return {};
+    return {true, [req](gid_t gid) {
+                if (fuse_req_ctx(req)->gid == gid) return true;
+                std::vector<gid_t> groups(64);
+                int count = fuse_req_getgroups(req, static_cast<int>(groups.size()), groups.data());
+                if (count > static_cast<int>(groups.size())) {
+                    groups.resize(static_cast<std::size_t>(count));
+                    count = fuse_req_getgroups(req, count, groups.data());
+                }
+                if (count < 0) return false;
+                groups.resize(std::min(groups.size(), static_cast<std::size_t>(count)));
+                return std::find(groups.begin(), groups.end(), gid) != groups.end();
+            }};
 }
 
 }  // namespace extencfs::fuse

@@ -55,8 +55,11 @@ std::string join(const std::vector<std::string>& options) {
 }
 
 std::string mount_options(const MountOptions& options, bool uring) {
-    std::vector<std::string> list{"fsname=" + options.fsname, "subtype=extencfs",
-                                  "default_permissions"};
+    std::vector<std::string> list{"fsname=" + options.fsname, "subtype=extencfs"};
+    // The kernel checks permissions, for which it asks for a directory's attributes after each
+    // change in it. Where nobody but root can enter, no check ever fails, and it need not ask.
+    if (options.allow_other || ::geteuid() != 0 || options.mode == Mode::kRegular)
+        list.emplace_back("default_permissions");
     list.emplace_back(options.read_only ? "ro" : "rw");
     if (options.allow_other) list.emplace_back("allow_other");
     list.emplace_back(options.suid ? "suid" : "nosuid");
@@ -131,10 +134,12 @@ std::expected<std::unique_ptr<Session>, SessionError> Session::mount(core::Files
     state->mounted = true;
     state->pool = std::make_unique<WorkerPool>(kPoolThreads);
     State* raw = state.get();
-    fs.set_on_attributes_stale([raw](core::NodeId node) {
+    // Off the ring's threads: the kernel may wait for a request of the same processor.
+    fs.set_on_entry_stale([raw](core::NodeId parent, const std::string& name) {
         if (!raw->pool) return;
-        raw->pool->submit(
-            [raw, node] { fuse_lowlevel_notify_inval_inode(raw->session, node, 0, 0); });
+        raw->pool->submit([raw, parent, name] {
+            fuse_lowlevel_notify_inval_entry(raw->session, parent, name.data(), name.size());
+        });
     });
     return std::make_unique<Session>(std::move(state));
 }
@@ -147,7 +152,7 @@ Session::~Session() {
         state_->pool.reset();
         fuse_session_destroy(state_->session);
     }
-    state_->fs.set_on_attributes_stale({});
+    state_->fs.set_on_entry_stale({});
 }
 
 int Session::run(std::function<void()> ready) {
