@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <unistd.h>
 #include <algorithm>
 #include <array>
@@ -183,29 +184,48 @@ Result<std::uint64_t> Format1File::seek(std::uint64_t off, int whence) {
     if (whence != SEEK_DATA && whence != SEEK_HOLE) return fail(ErrorKind::kInvalid);
     if (off >= size) return fail(ErrorKind::kPastEnd);
     if (!sparse) return whence == SEEK_DATA ? off : size;
-    const auto here = volume::fragment(volume::fragment_of(off));
-    auto found = lower_.seek(fd_.get(), here.cipher_off, whence);
-    if (!found) {
-        if (whence == SEEK_DATA && found.error().value == ENXIO) return fail(ErrorKind::kPastEnd);
-        return fail(found.error());
+    auto number = seek_fragment(volume::fragment_of(off), size, whence);
+    if (!number) return std::unexpected(number.error());
+    const std::uint64_t plain = std::max(off, volume::fragment(*number).plain_off);
+    if (plain < size) return plain;
+    if (whence == SEEK_HOLE) return size;
+    return fail(ErrorKind::kPastEnd);
+}
+
+// The first fragment from `number` on that is (or may be) data, or that is a hole for certain. A
+// lower page that holds data and a hole counts as data: SEEK_HOLE may find fewer holes than there
+// are, never more.
+Result<std::uint64_t> Format1File::seek_fragment(std::uint64_t number, std::uint64_t size,
+                                                 int whence) {
+    // Zeroed pages that the lower file system calls data are looked into up to here.
+    constexpr int kMostLooks = 1024;
+    const std::uint64_t end = volume::fragment_count(size);
+    for (int look = 0; number < end && look < kMostLooks; ++look, ++number) {
+        const auto here = volume::fragment(number);
+        auto found = lower_.seek(fd_.get(), here.cipher_off, whence);
+        if (!found && found.error().value == ENXIO) return end;
+        if (!found) return fail(found.error());
+        if (*found > here.cipher_off) {
+            const std::uint64_t block =
+                (*found - volume::kFileHeaderSize) / volume::kCipherBlockSize;
+            number = std::max(number, block * 2);
+            if (whence == SEEK_HOLE) {
+                while (volume::fragment(number).cipher_off < *found) ++number;
+            } else {
+                while (volume::fragment(number + 1).cipher_off <= *found) ++number;
+            }
+        }
+        if (whence == SEEK_HOLE || number >= end) break;
+        // The page may be there for its other fragment, or for the header.
+        const auto there = volume::fragment(number);
+        MutBytes bytes = cipher_buffer.take(there.cipher_size);
+        auto got = lower_.pread(fd_.get(), bytes, there.cipher_off);
+        if (!got) return fail(got.error());
+        const bool hole = std::all_of(bytes.begin(), bytes.begin() + *got,
+                                      [](std::byte b) { return b == std::byte{0}; });
+        if (!hole) break;
     }
-    if (*found <= here.cipher_off) return off;
-    // The first fragment that lies wholly at or after the place below. A page that holds data and
-    // a hole counts as data: SEEK_HOLE may report fewer holes than there are, never more.
-    const std::uint64_t in_blocks = *found - volume::kFileHeaderSize;
-    const std::uint64_t block = in_blocks / volume::kCipherBlockSize;
-    std::uint64_t number = block * 2;
-    if (whence == SEEK_HOLE) {
-        while (volume::fragment(number).cipher_off < *found) ++number;
-    } else {
-        while (volume::fragment(number + 1).cipher_off <= *found) ++number;
-    }
-    const std::uint64_t plain = std::max(off, volume::fragment(number).plain_off);
-    if (plain >= size) {
-        if (whence == SEEK_HOLE) return size;
-        return fail(ErrorKind::kPastEnd);
-    }
-    return plain;
+    return number;
 }
 
 bool Format1File::needs_settling() const {

@@ -61,6 +61,7 @@ class Format1File final : public ContentFile {
     // Opens fragments [first, last] into `plain`. LOCKS: their range is held.
     Result<void> load(std::uint64_t first, std::uint64_t last, std::uint64_t need_begin,
                       std::uint64_t need_end, MutBytes plain);
+    Result<std::uint64_t> seek_fragment(std::uint64_t number, std::uint64_t size, int whence);
     Error damaged(std::uint64_t fragment, volume::FragmentState state) const;
 
     // ---- writing (format1_file_write.cc) ----

@@ -32,7 +32,8 @@ void op_init(void* user, struct fuse_conn_info* conn) {
 void op_destroy(void* user) {
     auto& state = *static_cast<Session::State*>(user);
     state.stats.count(Opcode::kDestroy);
-    // Large writes that are still in the pool belong to requests of this session.
+    // What is still in the pools belongs to requests of this session.
+    state.notifier.reset();
     state.pool.reset();
 }
 
@@ -133,11 +134,12 @@ std::expected<std::unique_ptr<Session>, SessionError> Session::mount(core::Files
     }
     state->mounted = true;
     state->pool = std::make_unique<WorkerPool>(kPoolThreads);
+    state->notifier = std::make_unique<WorkerPool>(1);
     State* raw = state.get();
     // Off the ring's threads: the kernel may wait for a request of the same processor.
     fs.set_on_entry_stale([raw](core::NodeId parent, const std::string& name) {
-        if (!raw->pool) return;
-        raw->pool->submit([raw, parent, name] {
+        if (!raw->notifier) return;
+        raw->notifier->submit([raw, parent, name] {
             fuse_lowlevel_notify_inval_entry(raw->session, parent, name.data(), name.size());
         });
     });
@@ -149,6 +151,7 @@ Session::~Session() {
     if (state_->tuner.joinable()) state_->tuner.join();
     if (state_->session != nullptr) {
         if (state_->mounted) fuse_session_unmount(state_->session);
+        state_->notifier.reset();
         state_->pool.reset();
         fuse_session_destroy(state_->session);
     }
