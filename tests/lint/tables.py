@@ -76,7 +76,9 @@ BANS = [
     _ban("wipe-by-memset", r"(?<![\w.>])(?:std::|::)?(memset|bzero)\s*\(", r"^crypto/.*\.(cc|h)$",
          "the compiler may leave a memset out; secrets are wiped with sodium_memzero"),
     _ban("abort-on-data", r"(?<![\w.>])(?:std::|::)?(abort|terminate|exit|_exit|quick_exit)\s*\(",
-         r"^encfs/(volume|lower|core|fuse)/.*\.(cc|h)$", "bytes from disk give an error, never an end of the daemon"),
+         r"^encfs/(volume|lower|core|fuse)/.*\.(cc|h)$", "bytes from disk give an error, never an end of the daemon",
+         # A forked child whose exec failed.
+         except_line=r"\b_exit\(127\)"),
     _ban("throw", r"\bthrow\b(?!\s*\()", r"^(crypto|encfs)/.*\.(cc|h)$", "errors are values: std::expected"),
     _ban("path-call", r"(?<![\w.>])::(open|creat|stat|lstat|chmod|chown|lchown|rename|unlink|rmdir|mkdir|mknod|link|symlink|"
          r"readlink|truncate|utimes|access|opendir|getxattr|lgetxattr|setxattr|lsetxattr)\s*\(",
