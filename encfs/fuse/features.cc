@@ -48,7 +48,6 @@ constexpr Row kOptional[] = {
     {FUSE_CAP_ASYNC_DIO, "async_dio", true},
     {FUSE_CAP_ASYNC_READ, "async_read", true},
 #ifdef EXTENCFS_LIBFUSE_BUNDLED
-    {FUSE_CAP_HANDLE_KILLPRIV_V2, "handle_killpriv_v2", true},
     {FUSE_CAP_DIRECT_IO_ALLOW_MMAP, "direct_io_allow_mmap", true},
 #endif
 };
@@ -74,10 +73,14 @@ Features negotiate(struct fuse_conn_info* conn, const MountOptions& options) {
     // Always: these make operations right, not fast.
     if (!options.no_xattr) want(conn, FUSE_CAP_POSIX_ACL);
     want(conn, FUSE_CAP_DONT_MASK);
+    // O_TRUNC as a SETATTR of its own says whether set-user-ID has to go.
+    refuse(conn, FUSE_CAP_ATOMIC_O_TRUNC);
+#ifdef EXTENCFS_LIBFUSE_BUNDLED
+    if (want(conn, FUSE_CAP_HANDLE_KILLPRIV_V2)) features.on.emplace_back("handle_killpriv_v2");
+#endif
     if (options.mode == Mode::kRegular) {
         refuse(conn, FUSE_CAP_READDIRPLUS);
         refuse(conn, FUSE_CAP_READDIRPLUS_AUTO);
-        want(conn, FUSE_CAP_ATOMIC_O_TRUNC);
         return features;
     }
     for (const Row& row : kOptional) {
@@ -93,8 +96,6 @@ Features negotiate(struct fuse_conn_info* conn, const MountOptions& options) {
             features.notes.push_back(std::string(row.name) + ": this kernel does not have it");
         }
     }
-    // Without OPEN requests the kernel truncates by SETATTR.
-    if (features.no_open) refuse(conn, FUSE_CAP_ATOMIC_O_TRUNC);
     const double timeout_s = options.shared ? kShared_s : kForever_s;
     features.entry_timeout_s = features.attr_timeout_s = timeout_s;
     features.negative_timeout_s = options.shared ? 0 : kForever_s;

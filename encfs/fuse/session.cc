@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdarg>
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -114,6 +115,8 @@ std::expected<std::unique_ptr<Session>, SessionError> Session::mount(core::Files
     }
     const bool uring = allowed && options.transport != Transport::kClassic;
     auto state = std::make_unique<State>(fs, options);
+    // What libfuse has to say comes back to the user as one sentence of ours.
+    if (!options.debug) fuse_set_log_func([](enum fuse_log_level, const char*, va_list) {});
     Arguments arguments;
     if (fuse_opt_add_arg(&arguments.args, "extencfs") != 0 ||
         fuse_opt_add_arg(&arguments.args, "-o") != 0 ||
