@@ -100,6 +100,7 @@ std::expected<daemon::MountRequest, std::string> to_request(const MountCommand& 
     request.mount.dev = flags.dev;
     request.mount.noexec = flags.noexec;
     request.mount.shared = flags.shared || command.shared;
+    request.mount.no_xattr = flags.no_xattr;
     request.mount.debug = command.debug;
     request.mount.extra_kernel_options = flags.kernel;
     request.log_file = command.log_file;
@@ -130,7 +131,7 @@ void add_mount_options(CLI::App& app, MountCommand& command) {
     app.add_flag("-f,--foreground", command.foreground, "Stay in the foreground; log to stderr");
     app.add_option("-o", command.lists,
                    "Mount options, comma-separated: ro, rw, allow_other, suid, dev, noexec, "
-                   "noatime, nonempty, fsname=NAME, idle=MINUTES, mode=M, transport=T, shared")
+                   "noatime, nonempty, fsname=NAME, idle=MINUTES, mode=M, transport=T, shared, noxattr")
         ->type_name("OPTS")
         ->allow_extra_args(false);
     app.add_flag("--ro", command.read_only, "Mount read-only; works beside another mount");

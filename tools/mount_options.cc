@@ -24,6 +24,7 @@ constexpr std::array kSwitches{
     Switch{"exec", &MountFlags::noexec, false},
     Switch{"nonempty", &MountFlags::nonempty, true},
     Switch{"shared", &MountFlags::shared, true},
+    Switch{"noxattr", &MountFlags::no_xattr, true},
 };
 
 struct Value {

@@ -17,6 +17,7 @@ struct MountFlags {
     bool noexec = false;
     bool nonempty = false;
     bool shared = false;
+    bool no_xattr = false;
     std::string fsname;
     std::string idle;                 // minutes; empty: not given
     std::string mode;                 // empty: not given

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Contents of regular files.
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cerrno>
 
@@ -34,7 +36,15 @@ Result<void> Filesystem::write(NodeId node, std::uint64_t off, Bytes in, WriteSo
     if (!is) return std::unexpected(is.error());
     ChangeScope scope(*sink_, {.inodes = {is->ino}});
     if (auto r = clear_suid((*opened)->fd(), kill); !r) return r;
-    return (*opened)->write(off, in, source);
+    if (source == WriteSource::kCaller) return (*opened)->write(off, in, source);
+    // The kernel owns the times of what it writes back, and tells them by SETATTR, unless they are
+    // what it told before: the lower write must not move them.
+    auto before = lower_->stat((*opened)->fd());
+    if (!before) return fail(before.error());
+    if (auto r = (*opened)->write(off, in, source); !r) return r;
+    const struct timespec times[2] = {{0, UTIME_OMIT}, before->st_mtim};
+    if (auto r = lower_->utimens((*opened)->fd(), times); !r) return fail(r.error());
+    return {};
 }
 
 Result<void> Filesystem::flush(NodeId node) {

@@ -29,7 +29,7 @@ _extencfs() {
         --kdf) options='interactive moderate sensitive' ;;
         --mode) options='auto optimized regular' ;;
         --transport) options='auto uring classic' ;;
-        -o) options='ro rw allow_other suid dev noexec noatime nonempty shared fsname= idle= mode= transport=' ;;
+        -o) options='ro rw allow_other suid dev noexec noatime nonempty shared noxattr fsname= idle= mode= transport=' ;;
         --extpass | --idle) return ;;
     esac
     if [[ -n $options ]]; then
