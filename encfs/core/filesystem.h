@@ -171,6 +171,8 @@ class Filesystem {
 
     // ---- ops_create.cc ----
     Result<void> write_side_file(const Place& place);
+    // For a name that a synced file gets: without its side file it would not be listed.
+    Result<void> write_durable_side_file(const Place& place);
     void remove_side_file(const Place& place);
     mode_t mode_for(const Dir& dir, mode_t mode, const Caller& caller);
     // Owner ids for a new entry; nullopt where the lower file system gives the right ones itself.
@@ -195,6 +197,9 @@ class Filesystem {
     // ---- ops_sync.cc ----
     Result<void> sync_ancestors(NodeId node);
     Result<void> sync_names_in(NodeId directory);
+    // Before something that may be synced is moved or linked into `directory`: the id files on the
+    // way, without which it could not be reached. LOCKS: none held.
+    Result<void> sync_way_to(NodeId directory);
     void finish_renames();
 
     // ---- ops_xattr.cc ----

@@ -40,6 +40,15 @@ Result<void> Filesystem::write_side_file(const Place& at) {
     return {};
 }
 
+Result<void> Filesystem::write_durable_side_file(const Place& at) {
+    if (at.name.side_name.empty()) return {};
+    if (auto r = write_side_file(at); !r) return r;
+    auto fd = lower_->open(at.dir->fd.get(), at.name.side_name, O_RDONLY, 0);
+    if (!fd) return fail(fd.error());
+    if (auto r = lower_->fdatasync(fd->get()); !r) return fail(r.error());
+    return {};
+}
+
 void Filesystem::remove_side_file(const Place& at) {
     // A side file without its entry is hidden, and reused or swept later.
     if (!at.name.side_name.empty()) (void)lower_->unlink(at.dir->fd.get(), at.name.side_name);
@@ -257,11 +266,12 @@ Result<Entry> Filesystem::link(NodeId node, NodeId parent, std::string_view name
     auto source = view(node);
     if (!source) return std::unexpected(source.error());
     const NodeId from_parent = source->location ? source->location->parent : parent;
+    if (auto r = sync_way_to(parent); !r) return std::unexpected(r.error());
     NamespaceGuard names(*this, {parent, from_parent});
     ChangeScope scope(*sink_, {.inodes = {source->ino}, .parents = {parent}, .names = {name}});
     source = view(node);
     if (!source) return std::unexpected(source.error());
-    if (auto r = write_side_file(*at); !r) return std::unexpected(r.error());
+    if (auto r = write_durable_side_file(*at); !r) return std::unexpected(r.error());
     if (source->location) {
         auto from = place_of(*source);
         if (!from) return std::unexpected(from.error());

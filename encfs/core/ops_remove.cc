@@ -147,7 +147,10 @@ Result<void> Filesystem::rename_locked(const Place& from, const Place& to, lower
     if (exchange && target_dir) {
         if (auto r = prepare_directory_move(to, from, other); !r) return r;
     }
-    if (auto r = write_side_file(to); !r) return r;
+    if (auto r = write_durable_side_file(to); !r) return r;
+    if (exchange) {
+        if (auto r = write_durable_side_file(from); !r) return r;
+    }
     if (auto r = lower_->rename(from_fd, from.entry(), to_fd, to.entry(), mode); !r)
         return fail(r.error());
     if (exchange) {
@@ -172,6 +175,12 @@ Result<void> Filesystem::rename(NodeId from_parent, std::string_view from, NodeI
     if (!from_at) return std::unexpected(from_at.error());
     auto to_at = place(to_parent, to);
     if (!to_at) return std::unexpected(to_at.error());
+    if (from_parent != to_parent) {
+        if (auto r = sync_way_to(to_parent); !r) return r;
+        if (mode == lower::RenameMode::kExchange) {
+            if (auto r = sync_way_to(from_parent); !r) return r;
+        }
+    }
     // An empty directory that is replaced must stay empty: nobody may create anything in it.
     NodeId replaced = to_parent;
     bool directories = false;

@@ -81,6 +81,15 @@ Result<void> Filesystem::sync_ancestors(NodeId node) {
     return {};
 }
 
+Result<void> Filesystem::sync_way_to(NodeId directory) {
+    {
+        std::lock_guard lock(unsynced_mutex_);
+        if (unsynced_.empty()) return {};
+    }
+    if (auto r = sync_names_in(directory); !r) return r;
+    return sync_ancestors(directory);
+}
+
 Result<void> Filesystem::fsync_directory(NodeId node) {
     if (options_.read_only) return {};
     if (auto is = view(node); is && is->gone) return {};  // nothing of it is left to keep
