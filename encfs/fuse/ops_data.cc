@@ -10,8 +10,9 @@ namespace extencfs::fuse {
 
 namespace {
 
-// Writes of at least this size are encrypted off the ring's thread.
-constexpr std::size_t kPoolWriteBytes = 64 * 1024;
+// Reads and writes of at least this size are worked on off the ring's thread, which is bound to one
+// processor: that of whoever waits for it.
+constexpr std::size_t kPoolBytes = 64 * 1024;
 constexpr std::uint64_t kBlock = 4096;
 
 bool over_ring([[maybe_unused]] fuse_req_t req) {
@@ -79,11 +80,9 @@ void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file
 }
 #endif
 
-void op_read(fuse_req_t req, fuse_ino_t node, std::size_t size, off_t offset,
-             struct fuse_file_info*) {
-    auto& state = begin(req, Opcode::kRead);
+void read_now(fuse_req_t req, Session::State& state, fuse_ino_t node, std::size_t size,
+              std::uint64_t off) {
     static thread_local core::IoBuffer buffer;
-    const auto off = static_cast<std::uint64_t>(offset);
     buffer.lend({});
 #ifdef EXTENCFS_LIBFUSE_BUNDLED
     char* payload = nullptr;
@@ -98,6 +97,17 @@ void op_read(fuse_req_t req, fuse_ino_t node, std::size_t size, off_t offset,
     if (!bytes) return reply_error(req, bytes.error());
     state.stats.add_read(bytes->size());
     fuse_reply_buf(req, reinterpret_cast<const char*>(bytes->data()), bytes->size());
+}
+
+void op_read(fuse_req_t req, fuse_ino_t node, std::size_t size, off_t offset,
+             struct fuse_file_info*) {
+    auto& state = begin(req, Opcode::kRead);
+    const auto off = static_cast<std::uint64_t>(offset);
+    if (state.pool && size >= kPoolBytes && over_ring(req)) {
+        state.pool->submit([=, &state] { read_now(req, state, node, size, off); });
+        return;
+    }
+    read_now(req, state, node, size, off);
 }
 
 void write_now(fuse_req_t req, Session::State& state, fuse_ino_t node, Bytes in, off_t offset,
@@ -120,7 +130,7 @@ void op_write(fuse_req_t req, fuse_ino_t node, const char* bytes, std::size_t si
 #endif
     const Bytes in = std::as_bytes(std::span(bytes, size));
     // Over the ring the payload is ours until the reply, whichever thread gives it.
-    if (state.pool && size >= kPoolWriteBytes && over_ring(req)) {
+    if (state.pool && size >= kPoolBytes && over_ring(req)) {
         state.pool->submit(
             [=, &state] { write_now(req, state, node, in, offset, source, kill); });
         return;

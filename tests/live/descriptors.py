@@ -117,7 +117,14 @@ def run():
     lib.need_root()
     lib.program()
     wanted = options.open + options.deleted + 5000
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(wanted, hard)))
+    except ValueError:
+        # Not ours to raise: hold as many as this machine allows (the daemon's limit is far below).
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        options.open = min(options.open, hard - options.deleted - 1000)
+        print(f"holding {options.open} files open: the hard limit here is {hard}")
     failures = []
     with lib.Scratch() as scratch:
         lower = scratch.lower_fs("tmpfs", size=f"{1 + options.files * 6 // 1000000}g")
