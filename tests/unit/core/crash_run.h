@@ -76,6 +76,18 @@ class CrashRun {
         return allowed;
     }
 
+    // The process was killed, a new one began to mend, then the power went. Opening syncs, so that
+    // only what is mended can be lost: of a directory whose making or removal was cut short.
+    Allowed after_remount() const {
+        Allowed allowed = after_kill();
+        allowed.losses = true;
+        std::set<int> later;
+        for (const auto& [path, id] : script_.history()[allowed.last].names) later.insert(id);
+        for (const auto& [path, id] : script_.history()[allowed.first].names)
+            if (later.contains(id)) allowed.safe.insert(id);
+        return allowed;
+    }
+
   private:
     const Script& script_;
     fake::ScratchDir dir_;

@@ -96,9 +96,9 @@ TEST_CASE("power loss at any call keeps what was synced") {
     }
 }
 
-// A kill, a remount that mends and changes, and then the power goes: what the first life synced is
-// still there.
-TEST_CASE("power loss after a kill keeps what was synced before the kill") {
+// A kill, a remount that mends and changes, and then the power goes: what the first life left is
+// still there, as opening syncs it.
+TEST_CASE("power loss after a kill and a remount keeps what the kill left") {
     const Script script = whole_script();
     const std::size_t calls = number_of_calls(script);
     for (std::uint64_t seed = 1; seed <= seeds(1); ++seed) {
@@ -110,7 +110,6 @@ TEST_CASE("power loss after a kill keeps what was synced before the kill") {
             });
             run.lower().revive();
             {
-                // Opening syncs all that the kill left, so that only the mending can be lost.
                 const std::size_t threads = threads_now();
                 auto fs = open_fs(run.lower(), run.dir(), {.clean = false});
                 if (seed % 2 == 0) wait_for_scan(threads);
@@ -121,7 +120,7 @@ TEST_CASE("power loss after a kill keeps what was synced before the kill") {
             const auto real = lower::make_posix_lower_fs();
             auto fs = open_fs(*real, run.dir(), {.clean = false});
             const Seen seen = read_all(*fs, script.paths());
-            CHECK(fault_in(seen, run.after_kill()) == "");
+            CHECK(fault_in(seen, run.after_remount()) == "");
         }
     }
 }
