@@ -152,6 +152,7 @@ void* Heap::take(std::size_t size_bytes) {
     void* block = list.free;
     if (block != nullptr) {
         list.free = list.free->next;
+        // lint-allow(wipe-by-memset): a list pointer, not a secret
         std::memset(block, 0, sizeof(FreeBlock));  // the rest was wiped when it was given back
     } else {
         if (list.fresh == list.fresh_end && !add_span(which)) return nullptr;
@@ -187,10 +188,12 @@ LockedHeapStatus Heap::status() const {
 }
 
 void Heap::before_fork() {
+    // lint-allow(unlock-by-hand): held over fork(), taken and given back by different functions
     for (SizeClass& list : classes_) list.mutex.lock();
 }
 
 void Heap::after_fork(bool in_child) {
+    // lint-allow(unlock-by-hand): held over fork(), taken and given back by different functions
     for (SizeClass& list : classes_) list.mutex.unlock();
     if (in_child) lock_memory();
 }

@@ -129,9 +129,10 @@ ExitCode run(const MountCommand& command) {
 
 void add_mount_options(CLI::App& app, MountCommand& command) {
     app.add_flag("-f,--foreground", command.foreground, "Stay in the foreground; log to stderr");
-    app.add_option("-o", command.lists,
-                   "Mount options, comma-separated: ro, rw, allow_other, suid, dev, noexec, "
-                   "noatime, nonempty, fsname=NAME, idle=MINUTES, mode=M, transport=T, shared, noxattr")
+    app.add_option(
+           "-o", command.lists,
+           "Mount options, comma-separated: ro, rw, allow_other, suid, dev, noexec, "
+           "noatime, nonempty, fsname=NAME, idle=MINUTES, mode=M, transport=T, shared, noxattr")
         ->type_name("OPTS")
         ->allow_extra_args(false);
     app.add_flag("--ro", command.read_only, "Mount read-only; works beside another mount");

@@ -4,10 +4,10 @@
 
 #include <fmt/format.h>
 
-#include <cerrno>
 #include <unistd.h>
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstring>
 
 namespace extencfs::core {

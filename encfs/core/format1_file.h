@@ -119,7 +119,7 @@ class Format1File final : public ContentFile {
     mutable std::mutex state_;         // taken after ranges_; guards what follows
     volume::FileHeader header_;        // as last written below
     bool header_durable_ = false;      // and known to survive power loss
-    bool sparse_durable_ = false;          // the header's SPARSE flag is known to survive it
+    bool sparse_durable_ = false;      // the header's SPARSE flag is known to survive it
     bool truncation_pending_ = false;  // a truncation to n > 0 may not be durable
     bool recovered_ = false;
     bool hint_due_ = false;           // st_size below does not tell the size yet

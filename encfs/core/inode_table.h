@@ -27,9 +27,9 @@ struct Location {
 struct NodeView {
     NodeId id = 0;
     std::uint64_t ino = 0;
-    mode_t type = 0;    // S_IFMT bits
-    bool gone = false;  // no name is left
-    bool distrusted = false;      // the kernel's size of it is wrong: nothing is served
+    mode_t type = 0;          // S_IFMT bits
+    bool gone = false;        // no name is left
+    bool distrusted = false;  // the kernel's size of it is wrong: nothing is served
     std::optional<Location> location;
     std::optional<DirContext> context;  // of a directory, once it was opened
 };

@@ -23,11 +23,15 @@ Filesystem::XattrClass Filesystem::classify(const std::string& name) {
 
 std::optional<ErrorKind> Filesystem::refusal(XattrClass kind, ErrorKind refused) {
     switch (kind) {
-        case XattrClass::kInvalid: return ErrorKind::kInvalid;
-        case XattrClass::kUnknown: return ErrorKind::kUnsupported;
-        case XattrClass::kRefused: return refused;
+        case XattrClass::kInvalid:
+            return ErrorKind::kInvalid;
+        case XattrClass::kUnknown:
+            return ErrorKind::kUnsupported;
+        case XattrClass::kRefused:
+            return refused;
         case XattrClass::kEncrypted:
-        case XattrClass::kAcl: break;
+        case XattrClass::kAcl:
+            break;
     }
     return std::nullopt;
 }

@@ -26,6 +26,7 @@ void Filesystem::report_damage(int fd, const std::string& what) {
     auto path_of = [](int of) {
         char path[4096];
         const auto link = "/proc/self/fd/" + std::to_string(of);
+        // lint-allow(path-call): a held descriptor's own path, for a message
         const ssize_t size = ::readlink(link.c_str(), path, sizeof path);
         return size > 0 ? std::string(path, static_cast<std::size_t>(size)) : std::string();
     };
@@ -145,8 +146,8 @@ Result<Filesystem::File> Filesystem::open_file_of(const NodeView& node, OpenInte
     if (!opened) return opened;
     const auto told = format_->size_from_stat(*is);
     if (told && *told != (*opened)->size() && !is_suspect(is->st_ino)) {
-        report_damage(raw_fd,
-                      "the lower file's size disagrees with its header (cut, grown, or half copied)");
+        report_damage(
+            raw_fd, "the lower file's size disagrees with its header (cut, grown, or half copied)");
         distrust(node);
         return fail(ErrorKind::kDamaged);
     }
@@ -165,8 +166,8 @@ void Filesystem::distrust(const NodeView& node) {
     if (!node.location || !on_entry_stale_) return;
     auto dir = directory(node.location->parent);
     if (!dir) return;
-    auto name = format_->decode_name(*lower_, (*dir)->fd.get(), (*dir)->context,
-                                     node.location->entry);
+    auto name =
+        format_->decode_name(*lower_, (*dir)->fd.get(), (*dir)->context, node.location->entry);
     if (name) on_entry_stale_(node.location->parent, *name);
 }
 

@@ -31,7 +31,7 @@ void fill_open(struct fuse_file_info& info, const Features& features) {
 void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info* info) {
     auto& state = begin(req, Opcode::kOpen);
     if (state.features.no_open) {
-        fuse_reply_err(req, ENOSYS);
+        reply_switch_off(req);
         return;
     }
     if (info->flags & O_TRUNC) {
@@ -62,7 +62,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
                struct fuse_file_info* info) {
     auto& state = begin(req, Opcode::kCreate);
     if (state.features.no_open) {
-        fuse_reply_err(req, ENOSYS);  // the kernel makes it by MKNOD and opens it without asking
+        reply_switch_off(req);  // the kernel makes it by MKNOD and opens it without asking
         return;
     }
     auto entry = state.fs.create(parent, name, mode, caller_of(req));
@@ -131,8 +131,7 @@ void op_write(fuse_req_t req, fuse_ino_t node, const char* bytes, std::size_t si
     const Bytes in = std::as_bytes(std::span(bytes, size));
     // Over the ring the payload is ours until the reply, whichever thread gives it.
     if (state.pool && size >= kPoolBytes && over_ring(req)) {
-        state.pool->submit(
-            [=, &state] { write_now(req, state, node, in, offset, source, kill); });
+        state.pool->submit([=, &state] { write_now(req, state, node, in, offset, source, kill); });
         return;
     }
     write_now(req, state, node, in, offset, source, kill);
@@ -141,7 +140,7 @@ void op_write(fuse_req_t req, fuse_ino_t node, const char* bytes, std::size_t si
 void op_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info*) {
     auto& state = begin(req, Opcode::kFlush);
     if (state.features.no_flush) {
-        fuse_reply_err(req, ENOSYS);
+        reply_switch_off(req);
         return;
     }
     reply(req, state.fs.flush(node));
@@ -151,7 +150,7 @@ void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info*) {
     auto& state = begin(req, Opcode::kRelease);
     // close(2) does not wait for this, and has no way to tell its caller.
     (void)state.fs.flush(node);
-    fuse_reply_err(req, 0);
+    reply_done(req);
 }
 
 void op_fsync(fuse_req_t req, fuse_ino_t node, int data_only, struct fuse_file_info*) {
@@ -162,7 +161,7 @@ void op_fsync(fuse_req_t req, fuse_ino_t node, int data_only, struct fuse_file_i
 void op_ioctl(fuse_req_t req, fuse_ino_t, unsigned, void*, struct fuse_file_info*, unsigned,
               const void*, std::size_t, std::size_t) {
     begin(req, Opcode::kIoctl);
-    fuse_reply_err(req, ENOTTY);
+    reply_not_a_device(req);
 }
 
 void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t length,

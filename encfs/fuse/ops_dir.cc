@@ -16,7 +16,7 @@ namespace {
 void op_opendir(fuse_req_t req, fuse_ino_t, struct fuse_file_info* info) {
     auto& state = begin(req, Opcode::kOpendir);
     if (state.features.no_opendir) {
-        fuse_reply_err(req, ENOSYS);
+        reply_switch_off(req);
         return;
     }
     struct fuse_file_info out = *info;
@@ -77,7 +77,7 @@ void op_readdirplus(fuse_req_t req, fuse_ino_t node, std::size_t size, off_t coo
 
 void op_releasedir(fuse_req_t req, fuse_ino_t, struct fuse_file_info*) {
     begin(req, Opcode::kReleasedir);
-    fuse_reply_err(req, 0);
+    reply_done(req);
 }
 
 void op_fsyncdir(fuse_req_t req, fuse_ino_t node, int, struct fuse_file_info*) {

@@ -22,7 +22,7 @@ void reply_value(fuse_req_t req, Bytes value, std::size_t size) {
 
 // Without extended attributes the kernel is told so once, and does not ask again.
 bool switched_off(fuse_req_t req, const Session::State& state) {
-    if (state.options.no_xattr) fuse_reply_err(req, ENOSYS);
+    if (state.options.no_xattr) reply_switch_off(req);
     return state.options.no_xattr;
 }
 

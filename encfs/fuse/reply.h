@@ -6,6 +6,7 @@
 #include <fuse_lowlevel.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <vector>
 
 #include "encfs/core/error.h"
@@ -16,6 +17,19 @@ namespace extencfs::fuse {
 
 inline void reply_error(fuse_req_t req, const core::Error& error) {
     fuse_reply_err(req, core::errno_of(error));
+}
+
+inline void reply_done(fuse_req_t req) {
+    fuse_reply_err(req, 0);
+}
+
+// Switches the operation off for the whole mount: the kernel does without, and does not ask again.
+inline void reply_switch_off(fuse_req_t req) {
+    fuse_reply_err(req, ENOSYS);
+}
+
+inline void reply_not_a_device(fuse_req_t req) {
+    fuse_reply_err(req, ENOTTY);
 }
 
 inline void reply(fuse_req_t req, const core::Result<void>& result) {

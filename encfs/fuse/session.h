@@ -33,7 +33,7 @@ struct MountOptions {
     Mode mode = Mode::kAuto;
     Transport transport = Transport::kAuto;
     bool no_xattr = false;  // no extended attributes and ACLs: fewer requests with each write
-    bool shared = false;  // others change the lower directory: short timeouts, look again
+    bool shared = false;    // others change the lower directory: short timeouts, look again
     bool debug = false;
     std::vector<std::string> extra_kernel_options;
 };

@@ -27,7 +27,7 @@ struct Session::State {
     std::atomic<bool> mounted{false};
     std::atomic<bool> on_uring{false};  // a request came over the ring
     std::function<void()> ready;
-    std::unique_ptr<WorkerPool> pool;  // for large writes over the ring
+    std::unique_ptr<WorkerPool> pool;      // for large writes over the ring
     std::unique_ptr<WorkerPool> notifier;  // what makes the kernel send requests, and waits
     std::thread tuner;
 };

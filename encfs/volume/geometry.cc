@@ -37,6 +37,7 @@ Fragment fragment(std::uint64_t number) {
 }
 
 std::uint64_t fragment_of(std::uint64_t plain_off) {
+    // Invariant: callers have checked offsets against kMaxFileSize.
     assert(plain_off < kMaxFileSize);
     const std::uint64_t block_no = plain_off / kBlockSize;
     return 2 * block_no + (plain_off % kBlockSize >= first_plain_size(block_no) ? 1 : 0);

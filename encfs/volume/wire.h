@@ -22,6 +22,7 @@ void put_le(MutBytes out, std::size_t offset, Number value) {
 
 template <typename Number>
 Number get_le(Bytes in, std::size_t offset) {
+    // Invariant: offsets are constants of the format, sizes were checked.
     assert(offset + sizeof(Number) <= in.size());
     Number value = 0;
     for (std::size_t i = 0; i < sizeof(Number); ++i) {
@@ -45,6 +46,7 @@ inline ByteVector join(Bytes first, Bytes second) {
 
 template <std::size_t N>
 ByteArray<N> get_bytes(Bytes in, std::size_t offset) {
+    // Invariant: offsets are constants of the format, sizes were checked.
     assert(offset + N <= in.size());
     ByteArray<N> out;
     std::copy_n(in.begin() + static_cast<std::ptrdiff_t>(offset), N, out.begin());

@@ -53,7 +53,8 @@ std::vector<std::string> split(const std::string& text) {
 
 std::string how_it_ended(int status) {
     if (WIFSIGNALED(status)) return fmt::format("the case ended by signal {}\n", WTERMSIG(status));
-    return WEXITSTATUS(status) == 0 ? "" : fmt::format("the case ended with {}\n", WEXITSTATUS(status));
+    return WEXITSTATUS(status) == 0 ? ""
+                                    : fmt::format("the case ended with {}\n", WEXITSTATUS(status));
 }
 
 // Each run in a process of its own: umask, ids, working directory and crashes stay there.
@@ -105,7 +106,8 @@ Verdict compare(const Case& one, const std::vector<std::string>& upper,
         const std::string l = i < lower.size() ? lower[i] : "(nothing)";
         // Equal but wrong on both sides is wrong too: a check holds anywhere, a setup works.
         const bool bad = u.find("FAILS") != std::string::npos ||
-                         u.find("setup failed") != std::string::npos || u.rfind("the case ", 0) == 0;
+                         u.find("setup failed") != std::string::npos ||
+                         u.rfind("the case ", 0) == 0;
         if (u == l && !bad) continue;
         if (const char* reason = known_difference(one.name, u, l)) {
             verdict.known++;

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# lint-allow(length): one model, read as one argument
 """Crash model of format 1's content layout (FORMAT.md, "Writer rules", "Crash states").
 
 A small machine runs every sequence of operations up to a depth, and dies at every point:

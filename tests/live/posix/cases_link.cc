@@ -181,7 +181,7 @@ const Register fifo("mknod.fifo_and_socket_work", [](const Trace& t) {
     t.ret("no reader", ::open("fifo2", O_WRONLY | O_NONBLOCK));
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    ::strcpy(address.sun_path, "socket");
+    std::strncpy(address.sun_path, "socket", sizeof address.sun_path - 1);
     const int server = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     const auto* at = reinterpret_cast<const sockaddr*>(&address);
     t.ret("bind", ::bind(server, at, sizeof address));

@@ -4,9 +4,9 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
-#include "bytes_for_tests.h"
 #include "encfs/volume/features.h"
 #include "encfs/volume/volume_keys.h"
+#include "tests/unit/volume/bytes_for_tests.h"
 
 namespace extencfs::volume {
 namespace {

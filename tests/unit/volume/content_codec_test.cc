@@ -4,7 +4,7 @@
 #include <memory>
 #include <set>
 
-#include "bytes_for_tests.h"
+#include "tests/unit/volume/bytes_for_tests.h"
 
 namespace extencfs::volume {
 namespace {

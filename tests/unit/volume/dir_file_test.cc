@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "encfs/volume/dir_file.h"
 
-#include "bytes_for_tests.h"
+#include "tests/unit/volume/bytes_for_tests.h"
 
 namespace extencfs::volume {
 namespace {

@@ -4,8 +4,8 @@
 // bytes authenticated, nothing but the original may be accepted.
 #include <chrono>
 
-#include "bytes_for_tests.h"
 #include "encfs/volume/volume_keys.h"
+#include "tests/unit/volume/bytes_for_tests.h"
 
 namespace extencfs::volume {
 namespace {

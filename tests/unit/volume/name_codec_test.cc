@@ -3,9 +3,9 @@
 
 #include <set>
 
-#include "bytes_for_tests.h"
 #include "crypto/encoding.h"
 #include "crypto/kdf.h"
+#include "tests/unit/volume/bytes_for_tests.h"
 
 namespace extencfs::volume {
 namespace {

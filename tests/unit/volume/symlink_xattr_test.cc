@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "bytes_for_tests.h"
 #include "encfs/volume/symlink_codec.h"
 #include "encfs/volume/xattr_codec.h"
+#include "tests/unit/volume/bytes_for_tests.h"
 
 namespace extencfs::volume {
 namespace {

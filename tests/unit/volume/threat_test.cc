@@ -4,9 +4,9 @@
 // exactly what happens.
 #include <optional>
 
-#include "bytes_for_tests.h"
 #include "encfs/volume/content_codec.h"
 #include "encfs/volume/file_header.h"
+#include "tests/unit/volume/bytes_for_tests.h"
 
 namespace extencfs::volume {
 namespace {

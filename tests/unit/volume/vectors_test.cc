@@ -5,9 +5,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "bytes_for_tests.h"
 #include "crypto/encoding.h"
 #include "encfs/volume/volume_keys.h"
+#include "tests/unit/volume/bytes_for_tests.h"
 
 namespace extencfs::volume {
 namespace {
