@@ -199,10 +199,15 @@ Result<void> Format1::before_directory_rename(lower::LowerFs& lower, int dirfd,
     return {};
 }
 
-Result<void> Format1::after_directory_rename(lower::LowerFs& lower, int dirfd) const {
+Result<void> Format1::after_directory_rename(lower::LowerFs& lower, int dirfd,
+                                             const DirContext& parent,
+                                             std::string_view entry) const {
     auto file = read_id_file(lower, dirfd, O_RDWR);
     if (!file) return std::unexpected(file.error());
     if (!*file || is_zero((*file)->dir.next)) return {};
+    // A rename that failed left its binding as well.
+    const auto now = volume::bind_place((*file)->keys->dir_bind.bytes(), parent.id, entry);
+    if ((*file)->dir.next != now) return {};
     (*file)->dir.here = (*file)->dir.next;
     (*file)->dir.next = {};
     return write_id_file(lower, **file);

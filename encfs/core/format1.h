@@ -32,7 +32,8 @@ class Format1 final : public VolumeFormat {
                                          const DirContext& old_parent, std::string_view old_entry,
                                          const DirContext& new_parent,
                                          std::string_view new_entry) const override;
-    Result<void> after_directory_rename(lower::LowerFs& lower, int dirfd) const override;
+    Result<void> after_directory_rename(lower::LowerFs& lower, int dirfd, const DirContext& parent,
+                                        std::string_view entry) const override;
     std::optional<std::uint64_t> size_from_stat(const struct stat& lower_stat) const override;
     Result<std::shared_ptr<ContentFile>> create_content(lower::LowerFs& lower,
                                                         lower::Fd fd) const override;

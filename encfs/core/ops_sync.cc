@@ -112,7 +112,8 @@ void Filesystem::finish_renames() {
         auto fd = lower_->open((*parent)->fd.get(), location.entry, O_RDONLY | O_DIRECTORY, 0);
         if (!fd) continue;  // moved on or removed: it has an entry of its own, or needs none
         // Failing leaves the old place valid too, as after a crash.
-        (void)format_->after_directory_rename(*lower_, fd->get());
+        (void)format_->after_directory_rename(*lower_, fd->get(), (*parent)->context,
+                                              location.entry);
     }
 }
 

@@ -119,8 +119,11 @@ class VolumeFormat {
                                                  std::string_view old_entry,
                                                  const DirContext& new_parent,
                                                  std::string_view new_entry) const = 0;
-    // Once that rename is durable: only the new place stays valid.
-    virtual Result<void> after_directory_rename(lower::LowerFs& lower, int dirfd) const = 0;
+    // Once that rename is durable: only the place where it is now stays valid. Nothing happens where
+    // the rename did not take place.
+    virtual Result<void> after_directory_rename(lower::LowerFs& lower, int dirfd,
+                                                const DirContext& parent,
+                                                std::string_view entry) const = 0;
 
     // ---- regular files ----
     // Plaintext size from the lower stat alone; nullopt where the contents must be looked at.

@@ -49,6 +49,12 @@ Step& Script::add(std::string what, std::function<Result<void>(Session&)> act) {
     return steps_.back();
 }
 
+void Script::done() {
+    history_.push_back(tree_);
+    pending_.push_back(std::any_of(pages_.begin(), pages_.end(),
+                                   [](const auto& entry) { return !entry.second.empty(); }));
+}
+
 int Script::directory_of(const std::string& path) const {
     const std::string parent = parent_of(path);
     return parent.empty() ? 0 : tree_.names.at(parent);

@@ -44,6 +44,8 @@ class Script {
     const std::vector<Step>& steps() const { return steps_; }
     // [i]: after i steps.
     const std::vector<UpperTree>& history() const { return history_; }
+    // [i]: after i steps pages are waiting for what comes before them.
+    const std::vector<bool>& pending() const { return pending_; }
     // All paths that there ever are.
     std::set<std::string> paths() const;
 
@@ -76,11 +78,12 @@ class Script {
     Step& add(std::string what, std::function<Result<void>(Session&)> act);
     int new_node(const std::string& path, mode_t type, std::string content = {});
     int directory_of(const std::string& path) const;
-    void done() { history_.push_back(tree_); }
+    void done();
 
     std::vector<Step> steps_;
     UpperTree tree_;
     std::vector<UpperTree> history_{UpperTree{}};
+    std::vector<bool> pending_{false};
     int last_id_ = 0;
     unsigned stamp_ = 0;
     std::map<int, std::map<std::uint64_t, std::string>> pages_;  // islands of the page cache
