@@ -92,10 +92,8 @@ Result<void> Format1File::advance(std::uint64_t off, std::uint64_t end, std::uin
     std::uint64_t size = header_.size;
     if (off <= size) {
         size = std::max(size, end);
-        while (!islands_.empty() && islands_.begin()->first <= size) {
-            size = std::max(size, islands_.begin()->second);
-            islands_.erase(islands_.begin());
-        }
+        for (auto it = islands_.begin(); it != islands_.end() && it->first <= size; ++it)
+            size = std::max(size, it->second);
     } else {
         auto [it, inserted] = islands_.try_emplace(off, end);
         if (!inserted) it->second = std::max(it->second, end);
@@ -113,8 +111,13 @@ Result<void> Format1File::advance(std::uint64_t off, std::uint64_t end, std::uin
         }
     }
     if (size != header_.size || epoch > header_.epoch) {
-        if (auto r = commit_locked(size, epoch, header_.sparse); !r) return r;
+        if (auto r = commit_locked(size, epoch, header_.sparse); !r) {
+            if (end > header_.size) abandon_growth_locked();
+            return r;
+        }
     }
+    // Not before the header tells of them: they were acknowledged.
+    while (!islands_.empty() && islands_.begin()->first <= size) islands_.erase(islands_.begin());
     return set_hint_locked();
 }
 
