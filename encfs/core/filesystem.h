@@ -31,6 +31,8 @@
 
 namespace extencfs::core {
 
+enum class OpenIntent { kRead, kWrite };
+
 // One entry of a listing as the caller is given it. `cookie` continues after this entry.
 struct ListedEntry {
     std::string_view name;
@@ -191,6 +193,10 @@ class Filesystem {
     // Keeps the lower file of a node reachable whose last known name is about to go.
     Result<void> pin(NodeId node, const Place& place, const struct stat& lower_stat);
     Result<void> rename_locked(const Place& from, const Place& to, lower::RenameMode mode);
+    // Takes the format's own files out of a directory that is about to go.
+    Result<void> clear_directory(const Place& place);
+    // A directory that was cleared but stays gets an id again.
+    void restore_directory(const Place& place, NodeId node);
     Result<void> prepare_directory_move(const Place& from, const Place& to, NodeId node);
     std::string long_symlink_target(const Place& place, const struct stat& lower_stat);
 

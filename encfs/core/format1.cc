@@ -124,7 +124,8 @@ Result<void> Format1::write_id_file(lower::LowerFs& lower, const IdFile& file) c
 }
 
 Result<DirContext> Format1::open_directory(lower::LowerFs& lower, int dirfd,
-                                           const DirContext& parent, std::string_view entry) const {
+                                           const DirContext& parent, std::string_view entry,
+                                           std::vector<std::string>& unsynced) const {
     auto file = read_id_file(lower, dirfd, O_RDONLY);
     if (!file) return std::unexpected(file.error());
     if (!*file) {
@@ -133,7 +134,6 @@ Result<DirContext> Format1::open_directory(lower::LowerFs& lower, int dirfd,
         if (!empty) return std::unexpected(empty.error());
         if (!*empty) return std::unexpected(damaged(dirfd, "the directory's id file is missing"));
         if (read_only_) return DirContext{};
-        std::vector<std::string> unsynced;
         return create_directory(lower, dirfd, parent, entry, unsynced);
     }
     const auto& dir = (*file)->dir;
@@ -229,8 +229,9 @@ Result<std::shared_ptr<ContentFile>> Format1::create_content(lower::LowerFs& low
 }
 
 Result<std::shared_ptr<ContentFile>> Format1::open_content(lower::LowerFs& lower, lower::Fd fd,
-                                                           OpenIntent) const {
-    return Format1File::open(context_, lower, std::move(fd));
+                                                           const struct stat& lower_stat) const {
+    return Format1File::open(context_, lower, std::move(fd),
+                             static_cast<std::uint64_t>(lower_stat.st_size));
 }
 
 Result<ByteArray<16>> Format1::content_id(lower::LowerFs& lower, int fd) const {

@@ -23,7 +23,8 @@ class Format1 final : public VolumeFormat {
                                     std::string_view entry) const override;
     bool is_reserved(std::string_view entry) const override;
     Result<DirContext> open_directory(lower::LowerFs& lower, int dirfd, const DirContext& parent,
-                                      std::string_view entry) const override;
+                                      std::string_view entry,
+                                      std::vector<std::string>& unsynced) const override;
     Result<DirContext> create_directory(lower::LowerFs& lower, int dirfd, const DirContext& parent,
                                         std::string_view entry,
                                         std::vector<std::string>& unsynced) const override;
@@ -38,7 +39,7 @@ class Format1 final : public VolumeFormat {
     Result<std::shared_ptr<ContentFile>> create_content(lower::LowerFs& lower,
                                                         lower::Fd fd) const override;
     Result<std::shared_ptr<ContentFile>> open_content(lower::LowerFs& lower, lower::Fd fd,
-                                                      OpenIntent intent) const override;
+                                                      const struct stat& lower_stat) const override;
     Result<ByteArray<16>> content_id(lower::LowerFs& lower, int fd) const override;
     Result<std::string> encode_symlink(lower::LowerFs& lower, int rootfd,
                                        std::string_view target) const override;

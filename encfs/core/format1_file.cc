@@ -71,13 +71,15 @@ Result<volume::FileHeader> Format1File::read_header(const Format1Context& contex
 }
 
 Result<std::shared_ptr<ContentFile>> Format1File::open(const Format1Context& context,
-                                                       lower::LowerFs& lower, lower::Fd fd) {
+                                                       lower::LowerFs& lower, lower::Fd fd,
+                                                       std::uint64_t lower_size) {
     auto header = read_header(context, lower, fd.get());
     if (!header) return std::unexpected(header.error());
     const auto* keys = context.keys->generation(header->key_generation);
     std::shared_ptr<Format1File> file(
         new Format1File(context, lower, std::move(fd), *header, *keys));
-    file->recovered_ = context.clean;
+    // A clean mark is nobody's word: a file that does not look clean is mended before it changes.
+    file->recovered_ = context.clean && lower_size == volume::hint_of_size(header->size);
     return file;
 }
 

@@ -31,9 +31,10 @@ class Format1File final : public ContentFile {
     // An empty file: writes the first header. REQUIRES: `fd` open for reading and writing, empty.
     static Result<std::shared_ptr<ContentFile>> create(const Format1Context& context,
                                                        lower::LowerFs& lower, lower::Fd fd);
-    // ERRORS: kDamaged (the header), kLower.
+    // `lower_size`: its st_size. ERRORS: kDamaged (the header), kLower.
     static Result<std::shared_ptr<ContentFile>> open(const Format1Context& context,
-                                                     lower::LowerFs& lower, lower::Fd fd);
+                                                     lower::LowerFs& lower, lower::Fd fd,
+                                                     std::uint64_t lower_size);
     static Result<volume::FileHeader> read_header(const Format1Context& context,
                                                   lower::LowerFs& lower, int fd);
 

@@ -46,8 +46,10 @@ Result<void> Format1File::settle_alone() {
 }
 
 Result<void> Format1File::prepare_change() {
+    // Islands first: recovery cuts off what lies beyond the size.
+    if (auto r = settle_alone(); !r) return r;
     if (auto r = recover(); !r) return std::unexpected(r.error());
-    return settle_alone();
+    return {};
 }
 
 Result<void> Format1File::reseal_tail(std::uint64_t size, std::uint64_t keep) {
@@ -106,10 +108,16 @@ Result<void> Format1File::shrink(std::uint64_t size) {
         if (auto r = commit_locked(size, header_.epoch, header_.sparse); !r) return r;
         truncation_pending_ = true;
     }
-    if (auto r = reseal_tail(size, size); !r) return r;
+    auto unfinished = [this](Error error) -> Result<void> {
+        std::lock_guard lock(state_);
+        recovered_ = false;  // what is cut off may still be there: before the next change
+        return std::unexpected(error);
+    };
+    if (auto r = reseal_tail(size, size); !r) return unfinished(r.error());
     // Exactly to the end of the last fragment, so that nothing of what follows it in its page
     // comes back when the file grows.
-    if (auto r = lower_.truncate(fd_.get(), volume::data_end(size)); !r) return fail(r.error());
+    if (auto r = lower_.truncate(fd_.get(), volume::data_end(size)); !r)
+        return unfinished(Error{ErrorKind::kLower, r.error().value});
     std::lock_guard lock(state_);
     ++change_count_;
     hint_due_ = true;
@@ -130,8 +138,12 @@ Result<void> Format1File::make_empty() {
                                             header_.cut);
         truncation_pending_ = false;
     }
-    if (auto r = lower_.truncate(fd_.get(), volume::data_end(0)); !r) return fail(r.error());
+    auto cut = lower_.truncate(fd_.get(), volume::data_end(0));
     std::lock_guard lock(state_);
+    if (!cut) {
+        recovered_ = false;  // what should be cut off is still there: before the next change
+        return fail(cut.error());
+    }
     hint_due_ = false;  // the size hint of an empty file is its data's end
     return {};
 }

@@ -68,6 +68,7 @@ Result<void> Format1File::set_hint_locked() {
 
 void Format1File::abandon_growth_locked() {
     hint_due_ = true;
+    recovered_ = false;  // until what may be left beyond the size is cut off
     if (!islands_.empty() || writers_beyond_ != 0) return;
     // As after a truncation: part of what was written may still reach the disk.
     truncation_pending_ = true;

@@ -68,6 +68,24 @@ Result<void> Filesystem::unlink(NodeId parent, std::string_view name) {
     return {};
 }
 
+Result<void> Filesystem::clear_directory(const Place& at) {
+    auto fd = lower_->open(at.dir->fd.get(), at.entry(), O_RDONLY | O_DIRECTORY, 0);
+    if (!fd) return fail(fd.error());
+    return format_->clear_directory(*lower_, fd->get());
+}
+
+void Filesystem::restore_directory(const Place& at, NodeId node) {
+    auto fd = lower_->open(at.dir->fd.get(), at.entry(), O_RDONLY | O_DIRECTORY, 0);
+    if (!fd) return;
+    std::vector<std::string> unsynced;
+    auto context =
+        format_->create_directory(*lower_, fd->get(), at.dir->context, at.entry(), unsynced);
+    if (!context || node == 0) return;
+    table_->set_context(node, *context);
+    dirs_->remove(node);
+    note_unsynced(node, std::move(unsynced));
+}
+
 Result<void> Filesystem::rmdir(NodeId parent, std::string_view name) {
     if (options_.read_only) return fail(ErrorKind::kReadOnly);
     auto at = place(parent, name);
@@ -80,13 +98,16 @@ Result<void> Filesystem::rmdir(NodeId parent, std::string_view name) {
     // Nobody may create anything in it between the look and the removal.
     NamespaceGuard names(*this, {parent, victim != 0 ? victim : parent});
     ChangeScope scope(*sink_, {.inodes = {is->st_ino}, .parents = {parent}, .names = {name}});
-    {
-        auto fd = lower_->open(dirfd, at->entry(), O_RDONLY | O_DIRECTORY, 0);
-        if (!fd) return fail(fd.error());
-        if (auto r = format_->clear_directory(*lower_, fd->get()); !r) return r;
-    }
     if (auto r = pin(victim, *at, *is); !r) return r;
-    if (auto r = lower_->rmdir(dirfd, at->entry()); !r) return fail(r.error());
+    if (auto r = clear_directory(*at); !r) {
+        std::lock_guard lock(nameless_mutex_);
+        nameless_.erase(victim);
+        return r;
+    }
+    if (auto r = lower_->rmdir(dirfd, at->entry()); !r) {
+        restore_directory(*at, victim);
+        return fail(r.error());
+    }
     if (victim != 0) {
         table_->remove_location(victim, at->location, true);
         dirs_->remove(victim);
@@ -98,10 +119,15 @@ Result<void> Filesystem::rmdir(NodeId parent, std::string_view name) {
 Result<void> Filesystem::prepare_directory_move(const Place& from, const Place& to, NodeId node) {
     auto fd = lower_->open(from.dir->fd.get(), from.entry(), O_RDONLY | O_DIRECTORY, 0);
     if (!fd) return fail(fd.error());
-    if (node == 0 || !table_->view(node)) {
+    auto known = table_->view(node);
+    if (!known || !known->context) {
         // An id file that a killed mkdir left out is made good before the directory moves.
-        auto context = format_->open_directory(*lower_, fd->get(), from.dir->context, from.entry());
+        std::vector<std::string> unsynced;
+        auto context =
+            format_->open_directory(*lower_, fd->get(), from.dir->context, from.entry(), unsynced);
         if (!context) return std::unexpected(context.error());
+        if (known) table_->set_context(node, *context);
+        if (known && !unsynced.empty()) note_unsynced(node, std::move(unsynced));
     }
     auto prepared = format_->before_directory_rename(*lower_, fd->get(), from.dir->context,
                                                      from.entry(), to.dir->context, to.entry());
@@ -130,16 +156,15 @@ Result<void> Filesystem::rename_locked(const Place& from, const Place& to, lower
     ChangeScope scope(*sink_, {.inodes = {source->st_ino, target ? target->st_ino : 0},
                                .parents = {from.location.parent, to.location.parent}});
     std::string text;
+    auto unpin = [&](Error error) -> Result<void> {
+        std::lock_guard lock(nameless_mutex_);
+        nameless_.erase(other);
+        return std::unexpected(error);
+    };
     if (target && !exchange) {
         if (source_dir && !target_dir) return fail(ErrorKind::kNotDirectory);
         if (!source_dir && target_dir) return fail(ErrorKind::kIsDirectory);
         text = long_symlink_target(to, *target);
-        if (target_dir) {
-            auto fd = lower_->open(to_fd, to.entry(), O_RDONLY | O_DIRECTORY, 0);
-            if (!fd) return fail(fd.error());
-            if (auto r = format_->clear_directory(*lower_, fd->get()); !r) return r;
-        }
-        if (auto r = pin(other, to, *target); !r) return r;
     }
     if (source_dir) {
         if (auto r = prepare_directory_move(from, to, node); !r) return r;
@@ -151,8 +176,17 @@ Result<void> Filesystem::rename_locked(const Place& from, const Place& to, lower
     if (exchange) {
         if (auto r = write_durable_side_file(from); !r) return r;
     }
-    if (auto r = lower_->rename(from_fd, from.entry(), to_fd, to.entry(), mode); !r)
-        return fail(r.error());
+    if (target && !exchange) {
+        if (auto r = pin(other, to, *target); !r) return r;
+    }
+    // What goes before the rename itself must be possible to undo, and comes last.
+    if (target_dir && !exchange) {
+        if (auto r = clear_directory(to); !r) return unpin(r.error());
+    }
+    if (auto r = lower_->rename(from_fd, from.entry(), to_fd, to.entry(), mode); !r) {
+        if (target_dir && !exchange) restore_directory(to, other);
+        return unpin(Error{ErrorKind::kLower, r.error().value});
+    }
     if (exchange) {
         if (node != 0) table_->move(node, from.location, to.location);
         if (other != 0) table_->move(other, to.location, from.location);

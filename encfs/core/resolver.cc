@@ -6,14 +6,16 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 
 #include "encfs/core/filesystem.h"
 
 namespace extencfs::core {
 
 namespace {
-constexpr int kAttempts = 4;
-}
+constexpr int kAttempts = 8;
+constexpr std::chrono::microseconds kRenamePause{50};
+}  // namespace
 
 Result<NodeView> Filesystem::view(NodeId node) const {
     auto found = table_->view(node);
@@ -77,8 +79,11 @@ Result<Filesystem::Dir> Filesystem::open_child(const NodeView& node) {
     if (node.context) {
         handle->context = *node.context;
     } else {
-        auto context = format_->open_directory(*lower_, fd->get(), (*parent)->context, entry);
+        std::vector<std::string> unsynced;
+        auto context =
+            format_->open_directory(*lower_, fd->get(), (*parent)->context, entry, unsynced);
         if (!context) return std::unexpected(context.error());
+        if (!unsynced.empty()) note_unsynced(node.id, std::move(unsynced));
         handle->context = *context;
         table_->set_context(node.id, *context);
     }
@@ -105,30 +110,30 @@ Result<Filesystem::Place> Filesystem::place_of(const NodeView& node) {
 // ---- regular files ----
 
 Result<Filesystem::File> Filesystem::file(NodeId node, OpenIntent intent) {
-    if (auto cached = files_->find(node)) return cached;
-    std::lock_guard opening(open_locks_[node % open_locks_.size()]);
-    if (auto cached = files_->find(node)) return cached;
     for (int attempt = 0;; ++attempt) {
-        auto is = view(node);
-        if (!is) return std::unexpected(is.error());
-        auto opened = open_file_of(*is, intent);
-        const bool moved = !opened && (opened.error().kind == ErrorKind::kStale ||
-                                       is_errno(opened.error(), ENOENT));
-        if (!moved || attempt == kAttempts) {
-            if (!opened) return opened;
-            if (!is->location) {
-                // Its descriptor is the only way to it: it stays while the node does.
-                std::lock_guard lock(nameless_mutex_);
-                if (auto it = nameless_.find(node); it != nameless_.end())
-                    it->second.file = *opened;
+        if (auto cached = files_->find(node)) return cached;
+        {
+            std::lock_guard opening(open_locks_[node % open_locks_.size()]);
+            if (auto cached = files_->find(node)) return cached;
+            auto is = view(node);
+            if (!is) return std::unexpected(is.error());
+            auto opened = open_file_of(*is, intent);
+            const bool moved = !opened && (opened.error().kind == ErrorKind::kStale ||
+                                           is_errno(opened.error(), ENOENT));
+            if (!moved || attempt == kAttempts) {
+                if (!opened) return opened;
+                if (!is->location) {
+                    // Its descriptor is the only way to it: it stays while the node does.
+                    std::lock_guard lock(nameless_mutex_);
+                    if (auto it = nameless_.find(node); it != nameless_.end())
+                        it->second.file = *opened;
+                }
+                return files_->insert(node, std::move(*opened));
             }
-            return files_->insert(node, std::move(*opened));
         }
-        // Wait for a rename that is under way: it holds the tree or its directory.
-        std::shared_lock tree(tree_lock_);
-        if (is->location) {
-            std::shared_lock name(namespace_lock(is->location->parent));
-        }
+        // A rename is under way, between the lower call and the table. Not waited for by its locks:
+        // the caller may hold one of them.
+        std::this_thread::sleep_for(kRenamePause * (1 << attempt));
     }
 }
 
@@ -142,7 +147,7 @@ Result<Filesystem::File> Filesystem::open_file_of(const NodeView& node, OpenInte
     if (!is) return fail(is.error());
     if (!node.gone && is->st_ino != node.ino) return fail(ErrorKind::kStale);
     const int raw_fd = fd->get();
-    auto opened = format_->open_content(*lower_, std::move(*fd), intent);
+    auto opened = format_->open_content(*lower_, std::move(*fd), *is);
     if (!opened) return opened;
     const auto told = format_->size_from_stat(*is);
     if (told && *told != (*opened)->size() && !is_suspect(is->st_ino)) {

@@ -82,8 +82,6 @@ class ContentFile {
     virtual Result<bool> mend() = 0;
 };
 
-enum class OpenIntent { kRead, kWrite };
-
 class VolumeFormat {
   public:
     virtual ~VolumeFormat() = default;
@@ -101,10 +99,11 @@ class VolumeFormat {
     virtual bool is_reserved(std::string_view entry) const = 0;
 
     // ---- directories ----
-    // Reads and checks the directory `dirfd`, found in `parent` as `entry`.
+    // Reads and checks the directory `dirfd`, found in `parent` as `entry`. `unsynced` as for
+    // create_directory: one that was left half made is made good.
     virtual Result<DirContext> open_directory(lower::LowerFs& lower, int dirfd,
-                                              const DirContext& parent,
-                                              std::string_view entry) const = 0;
+                                              const DirContext& parent, std::string_view entry,
+                                              std::vector<std::string>& unsynced) const = 0;
     // Makes a directory usable that was just made empty at that place. Appends to `unsynced` the
     // names of files in it that must be durable before anything below counts as durable.
     virtual Result<DirContext> create_directory(lower::LowerFs& lower, int dirfd,
@@ -131,9 +130,9 @@ class VolumeFormat {
     // Writes what an empty file holds to a descriptor of a new, empty lower file, and opens it.
     virtual Result<std::shared_ptr<ContentFile>> create_content(lower::LowerFs& lower,
                                                                 lower::Fd fd) const = 0;
-    // kDamaged when the file cannot be trusted as a whole.
-    virtual Result<std::shared_ptr<ContentFile>> open_content(lower::LowerFs& lower, lower::Fd fd,
-                                                              OpenIntent intent) const = 0;
+    // `lower_stat`: of `fd`. kDamaged when the file cannot be trusted as a whole.
+    virtual Result<std::shared_ptr<ContentFile>> open_content(
+        lower::LowerFs& lower, lower::Fd fd, const struct stat& lower_stat) const = 0;
     // The owner id that xattrs of this file or directory are bound to.
     virtual Result<ByteArray<16>> content_id(lower::LowerFs& lower, int fd) const = 0;
 

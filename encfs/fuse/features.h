@@ -21,10 +21,16 @@ struct Features {
     bool no_flush = false;  // FLUSH answered ENOSYS: the page cache was written before anyway
     bool keep_cache = false;
     bool writeback = false;
+    bool posix_acl = false;          // the kernel enforces ACLs (and checks all permissions)
     bool uring = false;              // asked for and offered
     std::vector<std::string> on;     // names, for stats
     std::vector<std::string> notes;  // what is missing, and why
 };
+
+// Whether the kernel has to check permissions: not where nobody but root can enter, for whom no
+// check fails. The check needs the attributes of each directory that has changed: one request for
+// each file that is made.
+bool needs_permission_checks(const MountOptions& options);
 
 // Negotiates on `conn` and returns what came of it.
 Features negotiate(struct fuse_conn_info* conn, const MountOptions& options);

@@ -58,10 +58,7 @@ std::string join(const std::vector<std::string>& options) {
 
 std::string mount_options(const MountOptions& options, bool uring) {
     std::vector<std::string> list{"fsname=" + options.fsname, "subtype=extencfs"};
-    // The kernel checks permissions, for which it asks for a directory's attributes after each
-    // change in it. Where nobody but root can enter, no check ever fails, and it need not ask.
-    if (options.allow_other || ::geteuid() != 0 || options.mode == Mode::kRegular)
-        list.emplace_back("default_permissions");
+    if (needs_permission_checks(options)) list.emplace_back("default_permissions");
     list.emplace_back(options.read_only ? "ro" : "rw");
     if (options.allow_other) list.emplace_back("allow_other");
     list.emplace_back(options.suid ? "suid" : "nosuid");
