@@ -24,9 +24,8 @@ Filesystem::Filesystem(std::unique_ptr<lower::LowerFs> lower, lower::Fd root, Op
     dirs_ = std::make_unique<HandleCache<DirHandle>>(options_.max_descriptors / kDirectoryShare,
                                                      nullptr);
     files_ = std::make_unique<HandleCache<ContentFile>>(
-        options_.max_descriptors / kFileShare, [](ContentFile& file) {
-            if (!file.before_close()) return;  // reported where it failed; nothing to tell here
-        });
+        options_.max_descriptors / kFileShare,
+        [](ContentFile& file) { return file.before_close().has_value(); });
 }
 
 Result<std::unique_ptr<Filesystem>> Filesystem::open(std::unique_ptr<lower::LowerFs> lower,
@@ -65,7 +64,7 @@ void Filesystem::set_sink(std::shared_ptr<MetadataSink> sink) {
 bool Filesystem::finish() {
     stopping_ = true;
     if (scan_.joinable()) scan_.join();
-    bool good = scan_complete_;
+    bool good = scan_complete_ && !write_lost_;
     for (auto& file : files_->all()) {
         if (!file->settle()) good = false;
     }
@@ -95,7 +94,8 @@ Result<Entry> Filesystem::lookup(NodeId parent, std::string_view name) {
 void Filesystem::forget(NodeId node, std::uint64_t count) {
     // Before the node goes: afterwards its lower file may be opened again, under another node.
     if (table_->is_last(node, count)) {
-        if (auto open = files_->find(node)) (void)open->before_close();
+        // A failure was told to whoever waited for a sync; the volume is not clean any more.
+        if (auto open = files_->find(node); open && !open->before_close()) write_lost_ = true;
     }
     drop(table_->forget(node, count));
 }

@@ -127,6 +127,7 @@ class Filesystem {
   private:
     struct DirHandle {
         lower::Fd fd;
+        bool by_path_only = false;  // O_PATH: may be searched but not read
         DirContext context;
         // Whether new entries inherit an ACL, so that the caller's umask does not count.
         enum class DefaultAcl { kUnknown, kNo, kYes };
@@ -152,6 +153,8 @@ class Filesystem {
     Result<File> file(NodeId node, OpenIntent intent);
     Result<File> open_file_of(const NodeView& node, OpenIntent intent);
     Result<lower::Fd> open_lower_file(const NodeView& node, OpenIntent intent);
+    // A file that was opened for reading only is opened for writing too, in place.
+    Result<void> make_writable(const NodeView& node, ContentFile& file);
     Result<lower::Fd> open_with_mode_lifted(const Dir& dir, const std::string& entry, int flags);
     Result<Place> place(NodeId parent, std::string_view name);
     // The directory and entry that a located node lies at. kNotFound/kStale where it has none.
@@ -191,10 +194,14 @@ class Filesystem {
 
     // ---- ops_remove.cc ----
     // Keeps the lower file of a node reachable whose last known name is about to go.
-    Result<void> pin(NodeId node, const Place& place, const struct stat& lower_stat);
+    // True when there is something to take back if the name stays.
+    Result<bool> pin(NodeId node, const Place& place, const struct stat& lower_stat);
+    void unpin(NodeId node, bool pinned);
+    // Opens a directory that is about to be changed by us, whatever its mode says.
+    Result<lower::Fd> open_for_change(const Place& place);
     Result<void> rename_locked(const Place& from, const Place& to, lower::RenameMode mode);
     // Takes the format's own files out of a directory that is about to go.
-    Result<void> clear_directory(const Place& place);
+    Result<void> clear_directory(const Place& place, NodeId node);
     // A directory that was cleared but stays gets an id again.
     void restore_directory(const Place& place, NodeId node);
     Result<void> prepare_directory_move(const Place& from, const Place& to, NodeId node);
@@ -207,6 +214,8 @@ class Filesystem {
     // way, without which it could not be reached. LOCKS: none held.
     Result<void> sync_way_to(NodeId directory);
     void finish_renames();
+    void bound_renames();
+    Result<void> sync_if_lost();
 
     // ---- ops_xattr.cc ----
     struct XattrTarget {
@@ -247,6 +256,14 @@ class Filesystem {
     std::unique_ptr<HandleCache<DirHandle>> dirs_;
     std::unique_ptr<HandleCache<ContentFile>> files_;
 
+    // Orders what SETATTR says of times against writes that must not move them.
+    struct TimeStripe {
+        std::mutex mutex;
+        std::uint64_t changes = 0;
+    };
+    std::array<TimeStripe, 64> time_stripes_;
+    TimeStripe& time_stripe(NodeId node) { return time_stripes_[node % time_stripes_.size()]; }
+
     std::shared_mutex tree_lock_;            // exclusive while a directory changes its place
     std::array<std::mutex, 64> open_locks_;  // one opener for each node
 
@@ -265,11 +282,21 @@ class Filesystem {
     std::unordered_map<NodeId, std::vector<std::string>> unsynced_;
     std::size_t unsynced_count_ = 0;
     std::vector<Location> renamed_;
+    // How often some of them were forgotten, and how many of those times a syncfs came after.
+    std::uint64_t lost_count_ = 0;
+    std::uint64_t lost_synced_ = 0;
+    std::mutex lost_sync_mutex_;           // before unsynced_mutex_; held over the syncfs
+    std::atomic<bool> write_lost_{false};  // something acknowledged could not be written
 
     // Lower inodes whose st_size was found wrong.
     std::mutex suspects_mutex_;
     std::unordered_set<std::uint64_t> suspects_;
     std::atomic<bool> any_suspect_{false};
+    // Nodes whose open file is O_RDONLY although the volume is writable; guarded by open_locks_ for
+    // each node, by this for the set.
+    std::mutex read_only_mutex_;
+    std::unordered_set<NodeId> read_only_files_;
+    std::atomic<bool> any_read_only_file_{false};
 
     std::atomic<bool> stopping_{false};
     std::atomic<bool> scan_complete_{true};

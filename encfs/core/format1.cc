@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "crypto/random.h"
@@ -170,6 +171,9 @@ Result<void> Format1::clear_directory(lower::LowerFs& lower, int dirfd) const {
     });
     if (!listed) return fail(listed.error());
     if (!empty) return fail(ErrorKind::kNotEmpty);
+    // The id last: until then nothing is lost.
+    std::partition(own.begin(), own.end(),
+                   [](const std::string& name) { return name != volume::kDirFileName; });
     for (const auto& name : own) {
         if (auto r = lower.unlink(dirfd, name); !r && r.error().value != ENOENT)
             return fail(r.error());

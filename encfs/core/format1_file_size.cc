@@ -60,8 +60,6 @@ Result<void> Format1File::reseal_tail(std::uint64_t size, std::uint64_t keep) {
     std::array<std::byte, kMaxFragmentPlain> plain_bytes;
     MutBytes plain(plain_bytes.data(), where.plain_size);
     if (auto r = load(number, number, where.plain_off, keep, plain); !r) return r;
-    const auto beyond = plain.subspan(keep - where.plain_off);
-    std::fill(beyond.begin(), beyond.end(), std::byte{0});
     std::uint32_t epoch;
     bool sparse;
     {
@@ -69,8 +67,11 @@ Result<void> Format1File::reseal_tail(std::uint64_t size, std::uint64_t keep) {
         epoch = header_.epoch;
         sparse = header_.sparse;
     }
+    // Judged before anything is cut off: a data fragment may be zeros up to `keep` and not beyond.
     const bool hole = sparse && std::all_of(plain.begin(), plain.end(),
                                             [](std::byte b) { return b == std::byte{0}; });
+    const auto beyond = plain.subspan(keep - where.plain_off);
+    std::fill(beyond.begin(), beyond.end(), std::byte{0});
     if (hole) return {};
     return seal_and_write(number, 1, plain, size, epoch);
 }
@@ -98,8 +99,12 @@ Result<void> Format1File::grow(std::uint64_t size) {
     }
     if (auto r = reseal_tail(size, old); !r) return r;
     std::lock_guard lock(state_);
+    const bool sparse = header_.sparse;
     if (auto r = commit_locked(size, epoch, true); !r) return r;
-    return set_hint_locked();
+    auto r = set_hint_locked();
+    // The lower file system does not take files of that size: as it was before.
+    if (!r) (void)commit_locked(old, epoch, sparse);
+    return r;
 }
 
 Result<void> Format1File::shrink(std::uint64_t size) {
@@ -120,6 +125,7 @@ Result<void> Format1File::shrink(std::uint64_t size) {
         return unfinished(Error{ErrorKind::kLower, r.error().value});
     std::lock_guard lock(state_);
     ++change_count_;
+    truncation_pending_ = true;
     hint_due_ = true;
     return set_hint_locked();
 }

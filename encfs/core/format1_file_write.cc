@@ -295,8 +295,11 @@ Result<void> Format1File::write_alone(std::uint64_t off, Bytes in) {
         epoch = seal_epoch_locked();
     }
     if (auto r = store(off, in, epoch); !r) {
-        std::lock_guard lock(state_);
-        if (end > header_.size) abandon_growth_locked();
+        {
+            std::lock_guard lock(state_);
+            if (end > header_.size) abandon_growth_locked();
+        }
+        if (off > size) (void)shrink(size);  // a write that failed leaves no gap behind
         return r;
     }
     return advance(off, end, epoch, Counted::kNo);

@@ -19,8 +19,9 @@ namespace extencfs::core {
 template <typename T>
 class HandleCache {
   public:
-    // `capacity`: objects kept that nobody uses. `before_close` is called with each evicted one.
-    HandleCache(std::size_t capacity, std::function<void(T&)> before_close)
+    // `capacity`: objects kept that nobody uses. `before_close` is called with each one before it
+    // is put out; false: it has to stay.
+    HandleCache(std::size_t capacity, std::function<bool(T&)> before_close)
         : capacity_(capacity), before_close_(std::move(before_close)) {}
 
     std::shared_ptr<T> find(NodeId node) {
@@ -62,7 +63,7 @@ class HandleCache {
         std::lock_guard lock(mutex_);
         auto it = entries_.find(node);
         if (it == entries_.end() || it->second.object.use_count() != 1) return;
-        if (before_close_) before_close_(*it->second.object);
+        if (before_close_ && !before_close_(*it->second.object)) return;
         order_.erase(it->second.place);
         object = std::move(it->second.object);
         entries_.erase(it);
@@ -91,7 +92,7 @@ class HandleCache {
             auto it = entries_.find(*place);
             // Invariant: whoever else holds a reference got it under mutex_, so 1 means nobody.
             if (it->second.object.use_count() != 1) continue;
-            if (before_close_) before_close_(*it->second.object);
+            if (before_close_ && !before_close_(*it->second.object)) continue;
             victims.push_back(std::move(it->second.object));
             entries_.erase(it);
             place = order_.erase(place);
@@ -99,7 +100,7 @@ class HandleCache {
     }
 
     const std::size_t capacity_;
-    std::function<void(T&)> before_close_;
+    std::function<bool(T&)> before_close_;
     std::mutex mutex_;
     std::list<NodeId> order_;  // most recently used first
     std::unordered_map<NodeId, Entry> entries_;

@@ -164,7 +164,7 @@ void InodeTable::free_if_unused(Slot slot, std::vector<NodeId>& freed) {
 void InodeTable::add_location_locked(Slot slot, const Location& location) {
     Node& node = slot_at(slot);
     node.gone = false;
-    if (!node.hashed) hash_insert(slot);
+    if (!node.hashed && !node.distrusted) hash_insert(slot);
     if (node.parent == 0) {
         set_primary(slot, location);
         return;
@@ -348,6 +348,11 @@ bool InodeTable::is_at(NodeId id, const Location& location) const {
 void InodeTable::set_context(NodeId id, const DirContext& context) {
     std::lock_guard lock(mutex_);
     if (Node* node = at(id)) node->context = std::make_unique<DirContext>(context);
+}
+
+void InodeTable::forget_context(NodeId id) {
+    std::lock_guard lock(mutex_);
+    if (Node* node = at(id)) node->context.reset();
 }
 
 std::size_t InodeTable::size() const {

@@ -59,6 +59,7 @@ class InodeTable {
     std::size_t location_count(NodeId node) const;
     bool is_at(NodeId node, const Location& location) const;
     void set_context(NodeId node, const DirContext& context);
+    void forget_context(NodeId node);
     std::size_t size() const;
 
     // The node has one more name.

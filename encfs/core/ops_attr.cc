@@ -109,6 +109,10 @@ Result<struct stat> Filesystem::getattr(NodeId node) {
 Result<void> Filesystem::change_size(const NodeView& node, std::uint64_t size) {
     auto opened = file(node.id, OpenIntent::kWrite);
     if (!opened && opened.error().kind == ErrorKind::kDamaged && size == 0 && node.location) {
+        // The size that the kernel believes in was wrong: it looks the name up again, and comes
+        // back.
+        auto now = view(node.id);
+        if (!now || now->distrusted) return fail(ErrorKind::kStale);
         // Nothing of it can be read, and nothing of it is to be kept: a new beginning.
         auto at = place_of(node);
         if (!at) return std::unexpected(at.error());
@@ -135,7 +139,15 @@ Result<void> Filesystem::change_owner_mode_times(const NodeView& node, const Att
         if (!opened) return std::unexpected(opened.error());
         open_file = std::move(*opened);
     }
-    const int fd = open_file ? open_file->fd() : node.id == kRootNode ? root_->fd.get() : -1;
+    int fd = open_file ? open_file->fd() : -1;
+    Dir own;
+    if (S_ISDIR(node.type)) {
+        // By its own descriptor: a name may be another directory's by now.
+        auto opened = directory(node.id);
+        if (!opened) return std::unexpected(opened.error());
+        own = *opened;
+        if (!own->by_path_only) fd = own->fd.get();
+    }
     Place at;
     if (fd < 0) {
         auto found = place_of(node);
@@ -167,6 +179,9 @@ Result<void> Filesystem::change_owner_mode_times(const NodeView& node, const Att
         if (open_file) {
             if (auto r = open_file->settle(); !r) return r;
         }
+        auto& clock = time_stripe(node.id);
+        std::lock_guard lock(clock.mutex);
+        ++clock.changes;
         return done(fd >= 0 ? lower_->utimens(fd, times)
                             : lower_->utimens_at(at.dir->fd.get(), at.entry(), times));
     }

@@ -22,7 +22,7 @@ Result<std::string> temp_name() {
 }
 
 bool tmpfile_unsupported(int error) {
-    return error == EOPNOTSUPP || error == EISDIR || error == ENOENT || error == EINVAL;
+    return error == EOPNOTSUPP || error == EISDIR || error == EINVAL;
 }
 
 }  // namespace

@@ -11,7 +11,9 @@ namespace extencfs::core {
 
 namespace {
 constexpr std::size_t kCopyChunk = 1024 * 1024;
-}
+// One call's work; the caller goes on after a short copy.
+constexpr std::size_t kMostCopied = 8 * kCopyChunk;
+}  // namespace
 
 Result<void> Filesystem::open_file(NodeId node) {
     // Somebody else may have changed the lower file since it was last looked at.
@@ -39,11 +41,21 @@ Result<void> Filesystem::write(NodeId node, std::uint64_t off, Bytes in, WriteSo
     if (source == WriteSource::kCaller) return (*opened)->write(off, in, source);
     // The kernel owns the times of what it writes back, and tells them by SETATTR, unless they are
     // what it told before: the lower write must not move them.
-    auto before = lower_->stat((*opened)->fd());
+    auto& clock = time_stripe(node);
+    std::uint64_t changes;
+    lower::Result<struct stat> before;
+    {
+        std::lock_guard lock(clock.mutex);
+        changes = clock.changes;
+        before = lower_->stat((*opened)->fd());
+    }
     if (!before) return fail(before.error());
     if (auto r = (*opened)->write(off, in, source); !r) return r;
+    std::lock_guard lock(clock.mutex);
+    if (changes != clock.changes) return {};  // told anew meanwhile
     const struct timespec times[2] = {{0, UTIME_OMIT}, before->st_mtim};
-    if (auto r = lower_->utimens((*opened)->fd(), times); !r) return fail(r.error());
+    // Not ours to set on another user's file: then the write's own time stays.
+    (void)lower_->utimens((*opened)->fd(), times);
     return {};
 }
 
@@ -93,6 +105,7 @@ Result<std::size_t> Filesystem::copy_range(NodeId from, std::uint64_t from_off, 
     ChangeScope scope(*sink_, {.inodes = {is->ino}});
     static thread_local IoBuffer buffer;
     std::size_t copied = 0;
+    size = std::min(size, kMostCopied);
     while (copied < size) {
         auto chunk =
             (*source)->read(from_off + copied, std::min(size - copied, kCopyChunk), buffer);

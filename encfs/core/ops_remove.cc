@@ -10,10 +10,10 @@
 namespace extencfs::core {
 
 // A node whose last known name goes stays readable and writable for whoever has it open.
-Result<void> Filesystem::pin(NodeId node, const Place& at, const struct stat& lower_stat) {
-    if (node == 0) return {};
+Result<bool> Filesystem::pin(NodeId node, const Place& at, const struct stat& lower_stat) {
+    if (node == 0) return false;
     const bool last_link = S_ISDIR(lower_stat.st_mode) || lower_stat.st_nlink <= 1;
-    if (!last_link && table_->location_count(node) > 1) return {};
+    if (!last_link && table_->location_count(node) > 1) return false;
     Nameless nameless{.fd = {}, .attr = lower_stat, .file = nullptr};
     nameless.attr.st_nlink = last_link ? 0 : lower_stat.st_nlink - 1;
     if (S_ISREG(lower_stat.st_mode)) {
@@ -32,8 +32,13 @@ Result<void> Filesystem::pin(NodeId node, const Place& at, const struct stat& lo
         }
     }
     std::lock_guard lock(nameless_mutex_);
-    nameless_[node] = std::move(nameless);
-    return {};
+    return nameless_.try_emplace(node, std::move(nameless)).second;
+}
+
+void Filesystem::unpin(NodeId node, bool pinned) {
+    if (!pinned) return;
+    std::lock_guard lock(nameless_mutex_);
+    nameless_.erase(node);
 }
 
 std::string Filesystem::long_symlink_target(const Place& at, const struct stat& lower_stat) {
@@ -56,10 +61,10 @@ Result<void> Filesystem::unlink(NodeId parent, std::string_view name) {
     ChangeScope scope(*sink_, {.inodes = {is->st_ino}, .parents = {parent}, .names = {name}});
     const NodeId node = table_->find(is->st_ino);
     const std::string text = long_symlink_target(*at, *is);
-    if (auto r = pin(node, *at, *is); !r) return r;
+    const auto pinned = pin(node, *at, *is);
+    if (!pinned) return std::unexpected(pinned.error());
     if (auto r = lower_->unlink(dirfd, at->entry()); !r) {
-        std::lock_guard lock(nameless_mutex_);
-        if (node != 0 && table_->is_at(node, at->location)) nameless_.erase(node);
+        unpin(node, *pinned);
         return fail(r.error());
     }
     if (node != 0) table_->remove_location(node, at->location, is->st_nlink <= 1);
@@ -68,21 +73,37 @@ Result<void> Filesystem::unlink(NodeId parent, std::string_view name) {
     return {};
 }
 
-Result<void> Filesystem::clear_directory(const Place& at) {
-    auto fd = lower_->open(at.dir->fd.get(), at.entry(), O_RDONLY | O_DIRECTORY, 0);
-    if (!fd) return fail(fd.error());
-    return format_->clear_directory(*lower_, fd->get());
+Result<lower::Fd> Filesystem::open_for_change(const Place& at) {
+    const int flags = O_RDONLY | O_DIRECTORY;
+    auto fd = lower_->open(at.dir->fd.get(), at.entry(), flags, 0);
+    if (fd) return std::move(*fd);
+    // An ordinary user's own directory that its mode closes to him may be removed and moved.
+    if (fd.error().value != EACCES) return fail(fd.error());
+    return open_with_mode_lifted(at.dir, at.entry(), flags);
+}
+
+Result<void> Filesystem::clear_directory(const Place& at, NodeId node) {
+    auto fd = open_for_change(at);
+    if (!fd) return std::unexpected(fd.error());
+    auto cleared = format_->clear_directory(*lower_, fd->get());
+    if (!cleared && cleared.error().kind != ErrorKind::kNotEmpty) restore_directory(at, node);
+    return cleared;
 }
 
 void Filesystem::restore_directory(const Place& at, NodeId node) {
-    auto fd = lower_->open(at.dir->fd.get(), at.entry(), O_RDONLY | O_DIRECTORY, 0);
+    // Whatever comes of it, the old id is not to be used any more.
+    if (node != 0) {
+        table_->forget_context(node);
+        dirs_->remove(node);
+    }
+    auto fd = open_for_change(at);
     if (!fd) return;
     std::vector<std::string> unsynced;
+    // Failing leaves an empty directory without an id, which is made good at its next use.
     auto context =
-        format_->create_directory(*lower_, fd->get(), at.dir->context, at.entry(), unsynced);
+        format_->open_directory(*lower_, fd->get(), at.dir->context, at.entry(), unsynced);
     if (!context || node == 0) return;
     table_->set_context(node, *context);
-    dirs_->remove(node);
     note_unsynced(node, std::move(unsynced));
 }
 
@@ -98,14 +119,15 @@ Result<void> Filesystem::rmdir(NodeId parent, std::string_view name) {
     // Nobody may create anything in it between the look and the removal.
     NamespaceGuard names(*this, {parent, victim != 0 ? victim : parent});
     ChangeScope scope(*sink_, {.inodes = {is->st_ino}, .parents = {parent}, .names = {name}});
-    if (auto r = pin(victim, *at, *is); !r) return r;
-    if (auto r = clear_directory(*at); !r) {
-        std::lock_guard lock(nameless_mutex_);
-        nameless_.erase(victim);
+    const auto pinned = pin(victim, *at, *is);
+    if (!pinned) return std::unexpected(pinned.error());
+    if (auto r = clear_directory(*at, victim); !r) {
+        unpin(victim, *pinned);
         return r;
     }
     if (auto r = lower_->rmdir(dirfd, at->entry()); !r) {
         restore_directory(*at, victim);
+        unpin(victim, *pinned);
         return fail(r.error());
     }
     if (victim != 0) {
@@ -117,8 +139,8 @@ Result<void> Filesystem::rmdir(NodeId parent, std::string_view name) {
 }
 
 Result<void> Filesystem::prepare_directory_move(const Place& from, const Place& to, NodeId node) {
-    auto fd = lower_->open(from.dir->fd.get(), from.entry(), O_RDONLY | O_DIRECTORY, 0);
-    if (!fd) return fail(fd.error());
+    auto fd = open_for_change(from);
+    if (!fd) return std::unexpected(fd.error());
     auto known = table_->view(node);
     if (!known || !known->context) {
         // An id file that a killed mkdir left out is made good before the directory moves.
@@ -156,11 +178,6 @@ Result<void> Filesystem::rename_locked(const Place& from, const Place& to, lower
     ChangeScope scope(*sink_, {.inodes = {source->st_ino, target ? target->st_ino : 0},
                                .parents = {from.location.parent, to.location.parent}});
     std::string text;
-    auto unpin = [&](Error error) -> Result<void> {
-        std::lock_guard lock(nameless_mutex_);
-        nameless_.erase(other);
-        return std::unexpected(error);
-    };
     if (target && !exchange) {
         if (source_dir && !target_dir) return fail(ErrorKind::kNotDirectory);
         if (!source_dir && target_dir) return fail(ErrorKind::kIsDirectory);
@@ -176,16 +193,23 @@ Result<void> Filesystem::rename_locked(const Place& from, const Place& to, lower
     if (exchange) {
         if (auto r = write_durable_side_file(from); !r) return r;
     }
+    bool pinned = false;
     if (target && !exchange) {
-        if (auto r = pin(other, to, *target); !r) return r;
+        auto kept = pin(other, to, *target);
+        if (!kept) return std::unexpected(kept.error());
+        pinned = *kept;
     }
     // What goes before the rename itself must be possible to undo, and comes last.
     if (target_dir && !exchange) {
-        if (auto r = clear_directory(to); !r) return unpin(r.error());
+        if (auto r = clear_directory(to, other); !r) {
+            unpin(other, pinned);
+            return r;
+        }
     }
     if (auto r = lower_->rename(from_fd, from.entry(), to_fd, to.entry(), mode); !r) {
         if (target_dir && !exchange) restore_directory(to, other);
-        return unpin(Error{ErrorKind::kLower, r.error().value});
+        unpin(other, pinned);
+        return fail(r.error());
     }
     if (exchange) {
         if (node != 0) table_->move(node, from.location, to.location);
@@ -224,13 +248,17 @@ Result<void> Filesystem::rename(NodeId from_parent, std::string_view from, NodeI
             if (NodeId known = table_->find(is->st_ino)) replaced = known;
         }
     }
-    NamespaceGuard names(*this, {from_parent, to_parent, replaced});
-    auto is = lower_->stat_at(from_at->dir->fd.get(), from_at->entry());
-    if (!is) return fail(is.error());
-    directories = directories || S_ISDIR(is->st_mode);
-    std::unique_lock tree(tree_lock_, std::defer_lock);
-    if (directories) tree.lock();
-    return rename_locked(*from_at, *to_at, mode);
+    auto renamed = [&]() -> Result<void> {
+        NamespaceGuard names(*this, {from_parent, to_parent, replaced});
+        auto is = lower_->stat_at(from_at->dir->fd.get(), from_at->entry());
+        if (!is) return fail(is.error());
+        directories = directories || S_ISDIR(is->st_mode);
+        std::unique_lock tree(tree_lock_, std::defer_lock);
+        if (directories) tree.lock();
+        return rename_locked(*from_at, *to_at, mode);
+    }();
+    if (directories) bound_renames();
+    return renamed;
 }
 
 }  // namespace extencfs::core

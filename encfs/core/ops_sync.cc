@@ -2,6 +2,7 @@
 // Durability of what is not a file's own: id files, side files, and the places of directories.
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "encfs/core/filesystem.h"
@@ -11,6 +12,8 @@ namespace extencfs::core {
 namespace {
 // Beyond this many, one syncfs is cheaper than remembering more.
 constexpr std::size_t kMostUnsynced = 4096;
+// Directories that are still valid at an old place.
+constexpr std::size_t kMostRenamed = 1024;
 }  // namespace
 
 void Filesystem::note_unsynced(NodeId directory, std::vector<std::string> names) {
@@ -23,19 +26,28 @@ void Filesystem::note_unsynced(NodeId directory, std::vector<std::string> names)
         count = unsynced_count_;
     }
     if (count <= kMostUnsynced) return;
-    std::unordered_map<NodeId, std::vector<std::string>> taken;
+    {
+        // Whoever syncs meanwhile must not think that nothing is owed.
+        std::lock_guard lock(unsynced_mutex_);
+        unsynced_.clear();
+        unsynced_count_ = 0;
+        ++lost_count_;
+    }
+    (void)sync_if_lost();  // failing, it stays owed to the next fsync, which tells its caller
+}
+
+Result<void> Filesystem::sync_if_lost() {
+    std::lock_guard one(lost_sync_mutex_);
+    std::uint64_t owed;
     {
         std::lock_guard lock(unsynced_mutex_);
-        taken.swap(unsynced_);
-        unsynced_count_ = 0;
+        if (lost_count_ == lost_synced_) return {};
+        owed = lost_count_;
     }
-    if (lower_->syncfs(root_->fd.get())) return;
-    std::lock_guard lock(unsynced_mutex_);  // it failed: they are still owed
-    for (auto& [node, owed] : taken) {
-        auto& known = unsynced_[node];
-        known.insert(known.end(), owed.begin(), owed.end());
-        unsynced_count_ += owed.size();
-    }
+    if (auto r = lower_->syncfs(root_->fd.get()); !r) return fail(r.error());
+    std::lock_guard lock(unsynced_mutex_);
+    lost_synced_ = owed;
+    return {};
 }
 
 Result<void> Filesystem::sync_names_in(NodeId node) {
@@ -47,7 +59,12 @@ Result<void> Filesystem::sync_names_in(NodeId node) {
         names = it->second;
     }
     auto dir = directory(node);
-    if (!dir) return {};  // removed meanwhile: nothing is owed
+    if (!dir) {
+        const auto kind = dir.error().kind;
+        // Removed meanwhile: nothing is owed.
+        if (kind == ErrorKind::kNotFound || kind == ErrorKind::kStale) return {};
+        return std::unexpected(dir.error());
+    }
     for (const auto& name : names) {
         auto fd = lower_->open((*dir)->fd.get(), name, O_RDONLY, 0);
         if (!fd) {
@@ -61,15 +78,16 @@ Result<void> Filesystem::sync_names_in(NodeId node) {
     auto it = unsynced_.find(node);
     if (it == unsynced_.end()) return {};
     // Only those that were synced: more may have come.
-    it->second.erase(it->second.begin(),
-                     it->second.begin() +
-                         static_cast<std::ptrdiff_t>(std::min(names.size(), it->second.size())));
-    unsynced_count_ -= std::min(unsynced_count_, names.size());
+    const std::size_t synced = std::erase_if(it->second, [&](const std::string& name) {
+        return std::find(names.begin(), names.end(), name) != names.end();
+    });
+    unsynced_count_ -= std::min(unsynced_count_, synced);
     if (it->second.empty()) unsynced_.erase(it);
     return {};
 }
 
 Result<void> Filesystem::sync_ancestors(NodeId node) {
+    if (auto r = sync_if_lost(); !r) return r;
     {
         std::lock_guard lock(unsynced_mutex_);
         if (unsynced_.empty()) return {};
@@ -82,6 +100,7 @@ Result<void> Filesystem::sync_ancestors(NodeId node) {
 }
 
 Result<void> Filesystem::sync_way_to(NodeId directory) {
+    if (auto r = sync_if_lost(); !r) return r;
     {
         std::lock_guard lock(unsynced_mutex_);
         if (unsynced_.empty()) return {};
@@ -98,6 +117,14 @@ Result<void> Filesystem::fsync_directory(NodeId node) {
     if (auto r = sync_names_in(node); !r) return r;
     if (auto r = lower_->fsync((*dir)->fd.get()); !r) return fail(r.error());
     return sync_ancestors(node);
+}
+
+void Filesystem::bound_renames() {
+    {
+        std::lock_guard lock(unsynced_mutex_);
+        if (renamed_.size() < kMostRenamed) return;
+    }
+    if (lower_->syncfs(root_->fd.get())) finish_renames();
 }
 
 void Filesystem::finish_renames() {

@@ -7,6 +7,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
+
 #include "encfs/core/filesystem.h"
 
 namespace extencfs::core {
@@ -51,6 +53,7 @@ bool Filesystem::scan_directory(NodeId node, std::vector<NodeId>& subdirectories
         Place at{*dir, Location{node, entry}, CipherName{entry, {}, {}}};
         std::shared_lock names(namespace_lock(node));
         auto is = lower_->stat_at(dirfd, entry);
+        if (!is && is.error().value != ENOENT) good = false;
         if (!is || is->st_dev != lower_dev_) continue;
         if (!S_ISDIR(is->st_mode) && !S_ISREG(is->st_mode)) continue;
         const NodeId child = table_->acquire(at.location, is->st_ino, is->st_mode);
@@ -66,6 +69,9 @@ bool Filesystem::scan_directory(NodeId node, std::vector<NodeId>& subdirectories
             auto mended = (*opened)->mend();
             if (!mended && mended.error().kind != ErrorKind::kDamaged) good = false;
             opened->reset();
+        } else if (opened.error().kind != ErrorKind::kDamaged &&
+                   opened.error().kind != ErrorKind::kStale && !is_errno(opened.error(), ENOENT)) {
+            good = false;
         }
         forget(child, 1);
     }

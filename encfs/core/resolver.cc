@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 
@@ -68,14 +69,15 @@ Result<Filesystem::Dir> Filesystem::open_child(const NodeView& node) {
     if (!parent) return parent;
     const auto& entry = node.location->entry;
     auto fd = lower_->open((*parent)->fd.get(), entry, O_RDONLY | O_DIRECTORY, 0);
-    if (!fd && fd.error().value == EACCES)  // may be searched but not read
-        fd = lower_->open((*parent)->fd.get(), entry, O_PATH | O_DIRECTORY, 0);
+    const bool unreadable = !fd && fd.error().value == EACCES;
+    if (unreadable) fd = lower_->open((*parent)->fd.get(), entry, O_PATH | O_DIRECTORY, 0);
     if (!fd) return fail(fd.error());
     auto is = lower_->stat(fd->get());
     if (!is) return fail(is.error());
     if (is->st_dev != lower_dev_) return fail(ErrorKind::kCrossesMount);
     if (is->st_ino != node.ino) return fail(ErrorKind::kStale);
     auto handle = std::make_shared<DirHandle>();
+    handle->by_path_only = unreadable;
     if (node.context) {
         handle->context = *node.context;
     } else {
@@ -111,12 +113,20 @@ Result<Filesystem::Place> Filesystem::place_of(const NodeView& node) {
 
 Result<Filesystem::File> Filesystem::file(NodeId node, OpenIntent intent) {
     for (int attempt = 0;; ++attempt) {
-        if (auto cached = files_->find(node)) return cached;
+        const bool upgrade = intent == OpenIntent::kWrite && any_read_only_file_;
+        if (!upgrade) {
+            if (auto cached = files_->find(node)) return cached;
+        }
         {
             std::lock_guard opening(open_locks_[node % open_locks_.size()]);
-            if (auto cached = files_->find(node)) return cached;
             auto is = view(node);
             if (!is) return std::unexpected(is.error());
+            if (auto cached = files_->find(node)) {
+                if (upgrade) {
+                    if (auto r = make_writable(*is, *cached); !r) return std::unexpected(r.error());
+                }
+                return cached;
+            }
             auto opened = open_file_of(*is, intent);
             const bool moved = !opened && (opened.error().kind == ErrorKind::kStale ||
                                            is_errno(opened.error(), ENOENT));
@@ -125,8 +135,10 @@ Result<Filesystem::File> Filesystem::file(NodeId node, OpenIntent intent) {
                 if (!is->location) {
                     // Its descriptor is the only way to it: it stays while the node does.
                     std::lock_guard lock(nameless_mutex_);
-                    if (auto it = nameless_.find(node); it != nameless_.end())
+                    if (auto it = nameless_.find(node); it != nameless_.end()) {
                         it->second.file = *opened;
+                        it->second.fd.reset();
+                    }
                 }
                 return files_->insert(node, std::move(*opened));
             }
@@ -145,7 +157,8 @@ Result<Filesystem::File> Filesystem::open_file_of(const NodeView& node, OpenInte
     if (!fd) return std::unexpected(fd.error());
     auto is = lower_->stat(fd->get());
     if (!is) return fail(is.error());
-    if (!node.gone && is->st_ino != node.ino) return fail(ErrorKind::kStale);
+    if (node.location && is->st_ino != node.ino) return fail(ErrorKind::kStale);
+    if (!S_ISREG(is->st_mode)) return fail(ErrorKind::kDamaged);
     const int raw_fd = fd->get();
     auto opened = format_->open_content(*lower_, std::move(*fd), *is);
     if (!opened) return opened;
@@ -188,25 +201,51 @@ Result<lower::Fd> Filesystem::open_lower_file(const NodeView& node, OpenIntent i
         std::lock_guard lock(nameless_mutex_);
         auto it = nameless_.find(node.id);
         if (it == nameless_.end() || !it->second.fd) return fail(ErrorKind::kStale);
-        return std::move(it->second.fd);
+        // The only way to it: kept until the file is open.
+        lower::Fd copy(::fcntl(it->second.fd.get(), F_DUPFD_CLOEXEC, 3));
+        if (!copy) return fail(lower::Errno{errno});
+        return copy;
     }
     auto dir = directory(node.location->parent);
     if (!dir) return std::unexpected(dir.error());
     const auto& entry = node.location->entry;
     const int flags = read_only ? O_RDONLY : O_RDWR;
     auto fd = lower_->open((*dir)->fd.get(), entry, flags, 0);
-    if (!fd && (fd.error().value == EACCES || fd.error().value == ETXTBSY)) {
-        // The kernel has checked what the caller may do; the lower mode must not stop us from
-        // doing it (reading a file that may only be written, writing one made read-only while
-        // open).
-        if (intent == OpenIntent::kRead) {
-            if (auto plain = lower_->open((*dir)->fd.get(), entry, O_RDONLY, 0))
-                return std::move(*plain);
+    if (fd) return std::move(*fd);
+    const int error = fd.error().value;
+    // The kernel has checked what the caller may do; the lower mode must not stop us from doing it
+    // (reading a file that may only be written, writing one made read-only while open). And what
+    // cannot be written (EROFS, EPERM of an immutable file) can still be read.
+    const bool refused = error == EACCES || error == EPERM || error == EROFS || error == ETXTBSY;
+    if (!refused || read_only) return fail(fd.error());
+    if (intent == OpenIntent::kRead) {
+        if (auto plain = lower_->open((*dir)->fd.get(), entry, O_RDONLY, 0)) {
+            std::lock_guard lock(read_only_mutex_);
+            read_only_files_.insert(node.id);
+            any_read_only_file_ = true;
+            return std::move(*plain);
         }
-        return open_with_mode_lifted(*dir, entry, flags);
     }
-    if (!fd) return fail(fd.error());
-    return std::move(*fd);
+    if (error != EACCES) return fail(fd.error());
+    return open_with_mode_lifted(*dir, entry, flags);
+}
+
+Result<void> Filesystem::make_writable(const NodeView& node, ContentFile& file) {
+    {
+        std::lock_guard lock(read_only_mutex_);
+        if (!read_only_files_.contains(node.id)) return {};
+    }
+    auto fd = open_lower_file(node, OpenIntent::kWrite);
+    if (!fd) return std::unexpected(fd.error());
+    auto is = lower_->stat(fd->get());
+    if (!is) return fail(is.error());
+    if (is->st_ino != node.ino) return fail(ErrorKind::kStale);
+    // Into the same number: one file has one object.
+    if (::dup3(fd->get(), file.fd(), O_CLOEXEC) < 0) return fail(lower::Errno{errno});
+    std::lock_guard lock(read_only_mutex_);
+    read_only_files_.erase(node.id);
+    any_read_only_file_ = !read_only_files_.empty();
+    return {};
 }
 
 Result<lower::Fd> Filesystem::open_with_mode_lifted(const Dir& dir, const std::string& entry,
@@ -225,10 +264,26 @@ Result<lower::Fd> Filesystem::open_with_mode_lifted(const Dir& dir, const std::s
 }
 
 void Filesystem::drop(const std::vector<NodeId>& freed) {
+    if (freed.empty()) return;
     for (NodeId node : freed) {
         sink_->forget(node);
         dirs_->remove(node);
         files_->remove(node);
+    }
+    if (any_read_only_file_) {
+        std::lock_guard lock(read_only_mutex_);
+        for (NodeId node : freed) read_only_files_.erase(node);
+        any_read_only_file_ = !read_only_files_.empty();
+    }
+    {
+        std::lock_guard lock(unsynced_mutex_);
+        for (NodeId node : freed) {
+            auto it = unsynced_.find(node);
+            if (it == unsynced_.end()) continue;
+            unsynced_count_ -= std::min(unsynced_count_, it->second.size());
+            unsynced_.erase(it);
+            ++lost_count_;
+        }
     }
     std::lock_guard lock(nameless_mutex_);
     if (nameless_.empty()) return;

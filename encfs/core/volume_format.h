@@ -118,8 +118,8 @@ class VolumeFormat {
                                                  std::string_view old_entry,
                                                  const DirContext& new_parent,
                                                  std::string_view new_entry) const = 0;
-    // Once that rename is durable: only the place where it is now stays valid. Nothing happens where
-    // the rename did not take place.
+    // Once that rename is durable: only the place where it is now stays valid. Nothing happens
+    // where the rename did not take place.
     virtual Result<void> after_directory_rename(lower::LowerFs& lower, int dirfd,
                                                 const DirContext& parent,
                                                 std::string_view entry) const = 0;

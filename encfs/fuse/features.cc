@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "encfs/fuse/features.h"
 
-#include <unistd.h>
-
 namespace extencfs::fuse {
 
 namespace {
@@ -56,10 +54,6 @@ constexpr Row kOptional[] = {
 
 }  // namespace
 
-bool needs_permission_checks(const MountOptions& options) {
-    return options.allow_other || ::geteuid() != 0 || options.mode == Mode::kRegular;
-}
-
 Features negotiate(struct fuse_conn_info* conn, const MountOptions& options) {
     Features features;
     conn->max_write = kMaxWriteBytes;
@@ -77,9 +71,7 @@ Features negotiate(struct fuse_conn_info* conn, const MountOptions& options) {
     if (!features.uring) fuse_unset_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
 #endif
     // Always: these make operations right, not fast.
-    // With ACLs the kernel checks permissions whatever the mount options say.
-    if (!options.no_xattr && needs_permission_checks(options))
-        features.posix_acl = want(conn, FUSE_CAP_POSIX_ACL);
+    if (!options.no_xattr) want(conn, FUSE_CAP_POSIX_ACL);
     want(conn, FUSE_CAP_DONT_MASK);
     // O_TRUNC as a SETATTR of its own says whether set-user-ID has to go.
     refuse(conn, FUSE_CAP_ATOMIC_O_TRUNC);

@@ -27,11 +27,6 @@ struct Features {
     std::vector<std::string> notes;  // what is missing, and why
 };
 
-// Whether the kernel has to check permissions: not where nobody but root can enter, for whom no
-// check fails. The check needs the attributes of each directory that has changed: one request for
-// each file that is made.
-bool needs_permission_checks(const MountOptions& options);
-
 // Negotiates on `conn` and returns what came of it.
 Features negotiate(struct fuse_conn_info* conn, const MountOptions& options);
 

@@ -66,10 +66,9 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
         return;
     }
     auto entry = state.fs.create(parent, name, mode, caller_of(req));
-    if (!entry && core::errno_of(entry.error()) == EEXIST && !(info->flags & O_EXCL)) {
-        // Somebody else made it since the kernel looked.
-        entry = state.fs.lookup(parent, name);
-    }
+    // Somebody else made it since the kernel looked: it looks again, and opens what is there.
+    if (!entry && core::errno_of(entry.error()) == EEXIST && !(info->flags & O_EXCL))
+        return reply_error(req, {core::ErrorKind::kStale});
     reply_created(req, state, entry, *info);
 }
 

@@ -26,18 +26,6 @@ bool switched_off(fuse_req_t req, const Session::State& state) {
     return state.options.no_xattr;
 }
 
-// An ACL changes the mode. Where the kernel does not look after ACLs it must be told, before the
-// caller is, and not on this thread.
-void finish_change(fuse_req_t req, Session::State& state, fuse_ino_t node, std::string_view name,
-                   const core::Result<void>& result) {
-    if (!result || state.features.posix_acl || !name.starts_with("system.posix_acl_"))
-        return reply(req, result);
-    state.notifier->submit([=, &state] {
-        fuse_lowlevel_notify_inval_inode(state.session, node, -1, 0);
-        reply_done(req);
-    });
-}
-
 void op_getxattr(fuse_req_t req, fuse_ino_t node, const char* name, std::size_t size) {
     auto& state = begin(req, Opcode::kGetxattr);
     if (switched_off(req, state)) return;
@@ -50,9 +38,7 @@ void op_setxattr(fuse_req_t req, fuse_ino_t node, const char* name, const char* 
                  std::size_t size, int flags) {
     auto& state = begin(req, Opcode::kSetxattr);
     if (switched_off(req, state)) return;
-    const auto result =
-        state.fs.set_xattr(node, name, std::as_bytes(std::span(value, size)), flags);
-    finish_change(req, state, node, name, result);
+    reply(req, state.fs.set_xattr(node, name, std::as_bytes(std::span(value, size)), flags));
 }
 
 void op_listxattr(fuse_req_t req, fuse_ino_t node, std::size_t size) {
@@ -73,7 +59,7 @@ void op_listxattr(fuse_req_t req, fuse_ino_t node, std::size_t size) {
 void op_removexattr(fuse_req_t req, fuse_ino_t node, const char* name) {
     auto& state = begin(req, Opcode::kRemovexattr);
     if (switched_off(req, state)) return;
-    finish_change(req, state, node, name, state.fs.remove_xattr(node, name));
+    reply(req, state.fs.remove_xattr(node, name));
 }
 
 }  // namespace

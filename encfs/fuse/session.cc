@@ -57,8 +57,8 @@ std::string join(const std::vector<std::string>& options) {
 }
 
 std::string mount_options(const MountOptions& options, bool uring) {
-    std::vector<std::string> list{"fsname=" + options.fsname, "subtype=extencfs"};
-    if (needs_permission_checks(options)) list.emplace_back("default_permissions");
+    std::vector<std::string> list{"fsname=" + options.fsname, "subtype=extencfs",
+                                  "default_permissions"};
     list.emplace_back(options.read_only ? "ro" : "rw");
     if (options.allow_other) list.emplace_back("allow_other");
     list.emplace_back(options.suid ? "suid" : "nosuid");
@@ -169,6 +169,7 @@ int Session::run(std::function<void()> ready) {
         if (r != 0 && errno == ENOTCONN) return;
         if (state.features.writeback) {
             auto note = tune_page_cache(state.options.mountpoint);
+            std::lock_guard lock(state.notes_mutex);
             if (!note.empty()) state.features.notes.push_back(std::move(note));
         }
         state.stats.reset();
@@ -242,6 +243,7 @@ std::uint64_t Session::requests_total() const {
 }
 
 std::vector<std::string> Session::feature_notes() const {
+    std::lock_guard lock(state_->notes_mutex);
     auto notes = state_->features.notes;
     if (!state_->features.uring && state_->options.transport != Transport::kClassic) {
         notes.push_back(kLibraryHasUring

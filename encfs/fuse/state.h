@@ -30,6 +30,7 @@ struct Session::State {
     std::unique_ptr<WorkerPool> pool;      // for large writes over the ring
     std::unique_ptr<WorkerPool> notifier;  // what makes the kernel send requests, and waits
     std::thread tuner;
+    std::mutex notes_mutex;  // features.notes, once the session runs
 };
 
 // The operations table that libfuse calls.

@@ -87,6 +87,8 @@ bool pass_on(const char* at, std::size_t size, const std::function<bool(const Di
 Result<Fd> PosixLowerFs::open(int dirfd, const std::string& name, int flags, mode_t mode) {
     if (const int error = name_error(name)) return failure(error);
     flags |= O_CLOEXEC | O_NOFOLLOW;
+    // A fifo or device that somebody put in a file's place must not make us wait for its other end.
+    if ((flags & (O_PATH | O_DIRECTORY)) == 0) flags |= O_NONBLOCK | O_NOCTTY;
     if (!reads_content(flags)) return owned(open_once(dirfd, name.c_str(), flags, mode));
     if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
         return owned(create_noatime(dirfd, name.c_str(), flags, mode));
