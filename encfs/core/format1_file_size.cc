@@ -29,7 +29,10 @@ Result<void> Format1File::settle_alone() {
         std::uint64_t size, begin, end;
         {
             std::lock_guard lock(state_);
-            if (islands_.empty()) return set_hint_locked();
+            if (islands_.empty()) {
+                if (recovered_ || !hint_due_) return set_hint_locked();
+                break;
+            }
             size = header_.size;
             begin = islands_.begin()->first;
             end = islands_.begin()->second;
@@ -43,6 +46,10 @@ Result<void> Format1File::settle_alone() {
         if (auto r = commit_locked(end, header_.epoch, header_.sparse || holes); !r) return r;
         islands_.erase(islands_.begin());
     }
+    // A change that failed may have left bytes which the hint's st_size would cover.
+    if (auto r = recover(); !r) return std::unexpected(r.error());
+    std::lock_guard lock(state_);
+    return set_hint_locked();
 }
 
 Result<void> Format1File::prepare_change() {
@@ -178,11 +185,12 @@ Result<bool> Format1File::recover() {
     auto lower_stat = lower_.stat(fd_.get());
     if (!lower_stat) return fail(lower_stat.error());
     bool wrong = static_cast<std::uint64_t>(lower_stat->st_size) != volume::hint_of_size(size);
-    // What lies between the last fragment and the end of its page belongs to no fragment yet.
+    // What lies between the last fragment and the end of its page, or st_size as it should be,
+    // belongs to no fragment yet.
     const std::uint64_t data_end = volume::data_end(size);
-    std::array<std::byte, volume::kLowerPageSize> rest;
-    auto got =
-        lower_.pread(fd_.get(), MutBytes(rest).first(page_end(data_end) - data_end), data_end);
+    const std::uint64_t rest_end = std::max(page_end(data_end), volume::hint_of_size(size));
+    std::array<std::byte, 2 * volume::kLowerPageSize> rest;
+    auto got = lower_.pread(fd_.get(), MutBytes(rest).first(rest_end - data_end), data_end);
     if (!got) return fail(got.error());
     wrong = wrong || std::any_of(rest.begin(), rest.begin() + *got,
                                  [](std::byte b) { return b != std::byte{0}; });
@@ -211,10 +219,10 @@ Result<bool> Format1File::recover() {
         ++change_count_;
         truncation_pending_ = true;
         hint_due_ = true;
-        if (auto r = set_hint_locked(); !r) return std::unexpected(r.error());
     }
     std::lock_guard lock(state_);
     recovered_ = true;
+    if (auto r = set_hint_locked(); !r) return std::unexpected(r.error());
     return wrong;
 }
 
