@@ -121,8 +121,10 @@ void write_now(fuse_req_t req, Session::State& state, fuse_ino_t node, Bytes in,
 void op_write(fuse_req_t req, fuse_ino_t node, const char* bytes, std::size_t size, off_t offset,
               struct fuse_file_info* info) {
     auto& state = begin(req, Opcode::kWrite);
-    const auto source =
-        info->writepage ? core::WriteSource::kPageCache : core::WriteSource::kCaller;
+    // Without the write-back cache only mapped pages come from the page cache, within the size, and
+    // their times are ours to set.
+    const auto source = info->writepage && state.features.writeback ? core::WriteSource::kPageCache
+                                                                    : core::WriteSource::kCaller;
     bool kill = false;
 #ifdef EXTENCFS_LIBFUSE_BUNDLED
     kill = info->kill_suidgid;
