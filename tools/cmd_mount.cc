@@ -30,6 +30,7 @@ struct MountCommand {
     bool read_only = false;
     bool shared = false;
     bool syslog = false;
+    bool plain_names_in_log = false;
     bool debug = false;
 };
 
@@ -104,6 +105,7 @@ std::expected<daemon::MountRequest, std::string> to_request(const MountCommand& 
     request.mount.debug = command.debug;
     request.mount.extra_kernel_options = flags.kernel;
     request.log_file = command.log_file;
+    request.plain_names_in_log = command.plain_names_in_log;
     request.log = !command.log_file.empty()               ? daemon::LogTarget::kFile
                   : command.syslog || !command.foreground ? daemon::LogTarget::kSyslog
                                                           : daemon::LogTarget::kStderr;
@@ -154,6 +156,9 @@ void add_mount_options(CLI::App& app, MountCommand& command) {
     app.add_flag("--syslog", command.syslog,
                  "Send messages to the system log (the default in the background)")
         ->excludes(file);
+    app.add_flag(
+        "--plaintext-names-in-log", command.plain_names_in_log,
+        "Tell of damage with plaintext names too; without it the log holds lower names only");
     app.add_flag("--debug", command.debug, "Show every request (with -f)")->group("");
 }
 

@@ -164,6 +164,8 @@ class Filesystem {
     void distrust(const NodeView& node);
     bool is_suspect(std::uint64_t ino);
     void report_damage(int fd, const std::string& what);
+    // The plaintext of a lower path, as far as it decodes; "?" for what does not.
+    std::string plain_path(const std::string& lower_path);
     void drop(const std::vector<NodeId>& freed);
 
     // ---- ops_attr.cc ----

@@ -36,7 +36,38 @@ void Filesystem::report_damage(int fd, const std::string& what) {
     std::string path = path_of(fd);
     const std::string root = path_of(root_->fd.get());
     if (!root.empty() && path.starts_with(root + "/")) path.erase(0, root.size() + 1);
-    options_.on_damage({what, path});
+    DamageReport report{what, path, {}};
+    if (options_.plain_names_in_reports) report.plain_name = plain_path(path);
+    options_.on_damage(report);
+}
+
+std::string Filesystem::plain_path(const std::string& lower_path) {
+    // Looking for the names may find the same damage again.
+    static thread_local bool looking = false;
+    if (looking) return {};
+    looking = true;
+    std::string plain;
+    DirContext context = root_->context;
+    lower::Fd own;
+    int dirfd = root_->fd.get();
+    for (std::size_t at = 0; at < lower_path.size();) {
+        const std::size_t end = std::min(lower_path.find('/', at), lower_path.size());
+        const std::string entry = lower_path.substr(at, end - at);
+        auto name = format_->decode_name(*lower_, dirfd, context, entry);
+        plain += (plain.empty() ? "" : "/") + (name ? *name : std::string("?"));
+        at = end + 1;
+        if (!name || at >= lower_path.size()) break;
+        auto fd = lower_->open(dirfd, entry, O_RDONLY | O_DIRECTORY, 0);
+        if (!fd) break;
+        std::vector<std::string> unsynced;
+        auto inner = format_->open_directory(*lower_, fd->get(), context, entry, unsynced);
+        if (!inner) break;
+        context = *inner;
+        own = std::move(*fd);
+        dirfd = own.get();
+    }
+    looking = false;
+    return plain;
 }
 
 // ---- directories ----

@@ -56,6 +56,7 @@ struct AttrChange {
 struct DamageReport {
     std::string what;        // "block 3 of a file does not authenticate"
     std::string lower_name;  // path below the lower root, as far as it is known
+    std::string plain_name;  // the same in plain, only if Options ask for it
 };
 
 struct Options {
@@ -67,6 +68,8 @@ struct Options {
     // Lower descriptors kept open at most (directories and files together); from RLIMIT_NOFILE.
     std::size_t max_descriptors = 512;
     std::function<void(const DamageReport&)> on_damage;
+    // Damage reports carry plaintext names too (the user asked for it).
+    bool plain_names_in_reports = false;
 };
 
 }  // namespace extencfs::core

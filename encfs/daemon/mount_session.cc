@@ -105,9 +105,15 @@ Outcome<std::unique_ptr<core::Filesystem>> open_filesystem(const Prepared& prepa
     options.read_only = request.mount.read_only;
     options.trust_hints = prepared.was_clean;
     options.shared = request.mount.shared;
+    options.plain_names_in_reports = request.plain_names_in_log;
     options.max_descriptors = descriptors_for_core(limits.descriptors);
     options.on_damage = [&log](const core::DamageReport& report) {
-        log.write(LogLevel::kError, "damage", "{}: {}", report.lower_name, report.what);
+        if (report.plain_name.empty()) {
+            log.write(LogLevel::kError, "damage", "{}: {}", report.lower_name, report.what);
+        } else {
+            log.write(LogLevel::kError, "damage", "{} ({}): {}", report.lower_name,
+                      report.plain_name, report.what);
+        }
     };
     auto fs = core::Filesystem::open(lower::make_posix_lower_fs(), std::move(root),
                                      std::move(*keys), std::move(options));

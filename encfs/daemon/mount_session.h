@@ -26,6 +26,7 @@ struct MountRequest {
     // Where messages go once the mount is usable; before that, to stderr.
     LogTarget log = LogTarget::kStderr;
     std::string log_file;
+    bool plain_names_in_log = false;  // damage is told with plaintext names too
 };
 
 // What the mount asks of the command that started it.

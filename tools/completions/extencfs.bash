@@ -39,7 +39,7 @@ _extencfs() {
     case $command in
         '') options='init mount unmount info stats speed --help --version' ;;
         init) options="$password --cipher --kdf --quiet --help" ;;
-        mount) options="$password --foreground -o --ro --mode --transport --shared --idle --log --syslog --help" ;;
+        mount) options="$password --foreground -o --ro --mode --transport --shared --idle --log --syslog --plaintext-names-in-log --help" ;;
         unmount | umount) options='--lazy --help' ;;
         info) options='--json --help' ;;
         stats) options='--json --reset --help' ;;
