@@ -220,6 +220,7 @@ void InodeTable::remove_location(NodeId id, const Location& location, bool last)
                 continue;
             more_locations_.erase(it);
             slot_at(static_cast<Slot>(location.parent)).children--;
+            free_if_unused(static_cast<Slot>(location.parent), freed);
             break;
         }
     }

@@ -118,6 +118,11 @@ Result<void> Filesystem::rmdir(NodeId parent, std::string_view name) {
     const NodeId victim = table_->find(is->st_ino);
     // Nobody may create anything in it between the look and the removal.
     NamespaceGuard names(*this, {parent, victim != 0 ? victim : parent});
+    is = lower_->stat_at(dirfd, at->entry());
+    if (!is) return fail(is.error());
+    // Another one lies there by now, whose lock is not held.
+    if (!S_ISDIR(is->st_mode)) return fail(ErrorKind::kNotDirectory);
+    if (table_->find(is->st_ino) != victim) return fail(ErrorKind::kStale);
     ChangeScope scope(*sink_, {.inodes = {is->st_ino}, .parents = {parent}, .names = {name}});
     const auto pinned = pin(victim, *at, *is);
     if (!pinned) return std::unexpected(pinned.error());
