@@ -16,6 +16,17 @@ namespace extencfs::core {
 namespace {
 constexpr int kAttempts = 8;
 constexpr std::chrono::microseconds kRenamePause{50};
+
+// Whether a lower call may have failed because the name was moved between a look at the table and
+// the call, and something else (of another type) stands there now.
+bool may_have_moved(const Error& error) {
+    if (error.kind == ErrorKind::kStale) return true;
+    for (int value : {ENOENT, ENOTDIR, EISDIR, ELOOP}) {
+        if (is_errno(error, value)) return true;
+    }
+    return false;
+}
+
 }  // namespace
 
 Result<NodeView> Filesystem::view(NodeId node) const {
@@ -83,7 +94,7 @@ Result<Filesystem::Dir> Filesystem::directory(NodeId node) {
 Result<Filesystem::Dir> Filesystem::open_directory(const NodeView& node) {
     if (!S_ISDIR(node.type)) return fail(ErrorKind::kNotDirectory);
     auto opened = open_child(node);
-    if (!opened && (opened.error().kind == ErrorKind::kStale || is_errno(opened.error(), ENOENT))) {
+    if (!opened && may_have_moved(opened.error())) {
         // A rename may have been under way: once more, with the tree held still.
         std::shared_lock tree(tree_lock_);
         auto again = view(node.id);
@@ -159,8 +170,7 @@ Result<Filesystem::File> Filesystem::file(NodeId node, OpenIntent intent) {
                 return cached;
             }
             auto opened = open_file_of(*is, intent);
-            const bool moved = !opened && (opened.error().kind == ErrorKind::kStale ||
-                                           is_errno(opened.error(), ENOENT));
+            const bool moved = !opened && may_have_moved(opened.error());
             if (!moved || attempt == kAttempts) {
                 if (!opened) return opened;
                 if (!is->location) {

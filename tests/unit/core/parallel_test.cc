@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstdlib>
 #include <random>
 #include <thread>
 
@@ -267,22 +268,28 @@ void run_threads(std::uint64_t seed, int steps, std::size_t descriptors, int sca
 
 }  // namespace
 
+// More of them with EXTENCFS_PARALLEL_SEEDS=n.
+static std::uint64_t seeds(std::uint64_t usual) {
+    const char* wanted = std::getenv("EXTENCFS_PARALLEL_SEEDS");
+    return wanted != nullptr ? std::strtoull(wanted, nullptr, 10) : usual;
+}
+
 TEST_CASE("threads at once, and all references come back") {
-    for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+    for (std::uint64_t seed = 1; seed <= seeds(12); ++seed) {
         INFO("seed " << seed);
         run_threads(seed, 400, 512, 0);
     }
 }
 
 TEST_CASE("threads at once with hardly any descriptors") {
-    for (std::uint64_t seed = 50; seed <= 58; ++seed) {
+    for (std::uint64_t seed = 1001; seed <= 1000 + seeds(9); ++seed) {
         INFO("seed " << seed);
         run_threads(seed, 400, 8, 0);
     }
 }
 
 TEST_CASE("threads at once beside a recovery scan") {
-    for (std::uint64_t seed = 100; seed <= 108; ++seed) {
+    for (std::uint64_t seed = 2001; seed <= 2000 + seeds(9); ++seed) {
         INFO("seed " << seed);
         run_threads(seed, 200, 64, 1);
     }
