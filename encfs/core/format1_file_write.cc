@@ -58,8 +58,8 @@ Result<void> Format1File::commit_locked(std::uint64_t size, std::uint32_t epoch,
 }
 
 Result<void> Format1File::set_hint_locked() {
-    // A shorter st_size would cut off what is written beyond the size, and a longer one take in what
-    // a failed change left there.
+    // A shorter st_size would cut off what is written beyond the size, and a longer one take in
+    // what a failed change left there.
     if (!hint_due_ || !recovered_ || !islands_.empty() || writers_beyond_ != 0) return {};
     auto r = lower_.truncate(fd_.get(), volume::hint_of_size(header_.size));
     if (!r) return fail(r.error());

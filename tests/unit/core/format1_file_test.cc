@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// lint-allow(length): one model of a file and all its walks
 // The contents of one file against a plain string: random histories, every fragment's edges, two
 // writers, failures, and kills in between.
 #include <linux/falloc.h>
