@@ -106,6 +106,8 @@ Result<std::string> Filesystem::readlink(NodeId node) {
     if (!S_ISLNK(is->type)) return fail(ErrorKind::kInvalid);
     auto at = place_of(*is);
     if (!at) return std::unexpected(at.error());
+    // The text of a long target goes with its symlink.
+    std::shared_lock names(namespace_lock(at->location.parent));
     auto lower_target = lower_->readlink(at->dir->fd.get(), at->entry());
     if (!lower_target) return fail(lower_target.error());
     auto target = format_->decode_symlink(*lower_, root_->fd.get(), *lower_target);

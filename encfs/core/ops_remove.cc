@@ -116,6 +116,8 @@ Result<void> Filesystem::rmdir(NodeId parent, std::string_view name) {
     if (!is) return fail(is.error());
     if (!S_ISDIR(is->st_mode)) return fail(ErrorKind::kNotDirectory);
     const NodeId victim = table_->find(is->st_ino);
+    // While we hold it open, nobody opens it anew: without its id file it would get another one.
+    const auto held = victim != 0 ? directory(victim) : Result<Dir>{};
     // Nobody may create anything in it between the look and the removal.
     NamespaceGuard names(*this, {parent, victim != 0 ? victim : parent});
     is = lower_->stat_at(dirfd, at->entry());
@@ -253,11 +255,19 @@ Result<void> Filesystem::rename(NodeId from_parent, std::string_view from, NodeI
             if (NodeId known = table_->find(is->st_ino)) replaced = known;
         }
     }
+    // As in rmdir.
+    const auto held = replaced != to_parent ? directory(replaced) : Result<Dir>{};
     auto renamed = [&]() -> Result<void> {
         NamespaceGuard names(*this, {from_parent, to_parent, replaced});
         auto is = lower_->stat_at(from_at->dir->fd.get(), from_at->entry());
         if (!is) return fail(is.error());
         directories = directories || S_ISDIR(is->st_mode);
+        is = lower_->stat_at(to_at->dir->fd.get(), to_at->entry());
+        if (is && S_ISDIR(is->st_mode)) {
+            directories = true;
+            const NodeId known = table_->find(is->st_ino);
+            if (known != 0 && known != replaced) return fail(ErrorKind::kStale);
+        }
         std::unique_lock tree(tree_lock_, std::defer_lock);
         if (directories) tree.lock();
         return rename_locked(*from_at, *to_at, mode);
