@@ -148,17 +148,36 @@ Result<DirContext> Format1::open_directory(lower::LowerFs& lower, int dirfd,
 Result<DirContext> Format1::create_directory(lower::LowerFs& lower, int dirfd,
                                              const DirContext& parent, std::string_view entry,
                                              std::vector<std::string>& unsynced) const {
-    const auto& keys = context_.keys->current();
+    DirContext fresh{.id = {}, .generation = context_.keys->current().number};
+    if (!crypto::fill_random(fresh.id)) return fail(ErrorKind::kInternal);
+    if (auto r = make_id_file(lower, dirfd, parent, entry, fresh, unsynced); !r)
+        return std::unexpected(r.error());
+    return fresh;
+}
+
+Result<void> Format1::restore_directory(lower::LowerFs& lower, int dirfd, const DirContext& parent,
+                                        std::string_view entry, const DirContext& was,
+                                        std::vector<std::string>& unsynced) const {
+    auto file = read_id_file(lower, dirfd, O_RDONLY);
+    if (!file) return std::unexpected(file.error());
+    if (*file) return {};
+    return make_id_file(lower, dirfd, parent, entry, was, unsynced);
+}
+
+Result<void> Format1::make_id_file(lower::LowerFs& lower, int dirfd, const DirContext& parent,
+                                   std::string_view entry, const DirContext& id,
+                                   std::vector<std::string>& unsynced) const {
+    const auto& keys = keys_of(id);
     IdFile file{.fd = {}, .dir = {}, .keys = &keys};
     file.dir.key_generation = file.dir.next_generation = keys.number;
-    if (!crypto::fill_random(file.dir.id)) return fail(ErrorKind::kInternal);
+    file.dir.id = id.id;
     file.dir.here = volume::bind_place(keys.dir_bind.bytes(), parent.id, entry);
     auto fd = lower.open(dirfd, volume::kDirFileName, O_CREAT | O_WRONLY, 0644);
     if (!fd) return fail(fd.error());
     file.fd = std::move(*fd);
     if (auto r = write_id_file(lower, file); !r) return std::unexpected(r.error());
     unsynced.emplace_back(volume::kDirFileName);
-    return DirContext{file.dir.id, keys.number};
+    return {};
 }
 
 Result<void> Format1::clear_directory(lower::LowerFs& lower, int dirfd) const {

@@ -29,6 +29,9 @@ class Format1 final : public VolumeFormat {
                                         std::string_view entry,
                                         std::vector<std::string>& unsynced) const override;
     Result<void> clear_directory(lower::LowerFs& lower, int dirfd) const override;
+    Result<void> restore_directory(lower::LowerFs& lower, int dirfd, const DirContext& parent,
+                                   std::string_view entry, const DirContext& was,
+                                   std::vector<std::string>& unsynced) const override;
     Result<void> before_directory_rename(lower::LowerFs& lower, int dirfd,
                                          const DirContext& old_parent, std::string_view old_entry,
                                          const DirContext& new_parent,
@@ -67,6 +70,10 @@ class Format1 final : public VolumeFormat {
     // nullopt where the file is missing or empty.
     Result<std::optional<IdFile>> read_id_file(lower::LowerFs& lower, int dirfd, int flags) const;
     Result<void> write_id_file(lower::LowerFs& lower, const IdFile& file) const;
+    // A first one, with that id.
+    Result<void> make_id_file(lower::LowerFs& lower, int dirfd, const DirContext& parent,
+                              std::string_view entry, const DirContext& id,
+                              std::vector<std::string>& unsynced) const;
     const volume::GenerationKeys& keys_of(const DirContext& dir) const;
     Error damaged(int fd, const std::string& what) const;
 

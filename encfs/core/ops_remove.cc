@@ -91,20 +91,22 @@ Result<void> Filesystem::clear_directory(const Place& at, NodeId node) {
 }
 
 void Filesystem::restore_directory(const Place& at, NodeId node) {
-    // Whatever comes of it, the old id is not to be used any more.
+    const auto known = table_->view(node);
+    std::vector<std::string> unsynced;
+    auto fd = open_for_change(at);
+    if (fd && known && known->context) {
+        // With the id that it had: its attributes are bound to that.
+        auto restored = format_->restore_directory(*lower_, fd->get(), at.dir->context, at.entry(),
+                                                   *known->context, unsynced);
+        if (restored) return note_unsynced(node, std::move(unsynced));
+    }
     if (node != 0) {
         table_->forget_context(node);
         dirs_->remove(node);
     }
-    auto fd = open_for_change(at);
-    if (!fd) return;
-    std::vector<std::string> unsynced;
     // Failing leaves an empty directory without an id, which is made good at its next use.
-    auto context =
-        format_->open_directory(*lower_, fd->get(), at.dir->context, at.entry(), unsynced);
-    if (!context || node == 0) return;
-    table_->set_context(node, *context);
-    note_unsynced(node, std::move(unsynced));
+    if (fd && node == 0)
+        (void)format_->open_directory(*lower_, fd->get(), at.dir->context, at.entry(), unsynced);
 }
 
 Result<void> Filesystem::rmdir(NodeId parent, std::string_view name) {

@@ -112,6 +112,11 @@ class VolumeFormat {
     // Removes the format's own files from a directory that shows no entries, so that rmdir or a
     // replacing rename succeeds. kNotEmpty when it holds anything else.
     virtual Result<void> clear_directory(lower::LowerFs& lower, int dirfd) const = 0;
+    // Gives a directory back the id that clear_directory() took; nothing where it has one.
+    virtual Result<void> restore_directory(lower::LowerFs& lower, int dirfd,
+                                           const DirContext& parent, std::string_view entry,
+                                           const DirContext& was,
+                                           std::vector<std::string>& unsynced) const = 0;
     // Before the lower rename of a directory: afterwards it is valid at both places.
     virtual Result<void> before_directory_rename(lower::LowerFs& lower, int dirfd,
                                                  const DirContext& old_parent,
