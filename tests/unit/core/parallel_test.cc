@@ -76,7 +76,7 @@ class Worker {
                 break;
             case ErrorKind::kLower: {
                 static constexpr int kOfOthers[] = {ENOENT,  EEXIST, ENOTEMPTY, EINVAL,
-                                                    ENODATA, EISDIR, ENOTDIR};
+                                                    ENODATA, EISDIR, ENOTDIR,   ELOOP};
                 const int e = r.error().lower_errno;
                 if (std::ranges::find(kOfOthers, e) == std::end(kOfOthers))
                     faults_.push_back(std::string(what) + ": errno " + std::to_string(e));
