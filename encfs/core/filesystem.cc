@@ -101,19 +101,25 @@ void Filesystem::forget(NodeId node, std::uint64_t count) {
 }
 
 Result<std::string> Filesystem::readlink(NodeId node) {
-    auto is = view(node);
-    if (!is) return std::unexpected(is.error());
-    if (!S_ISLNK(is->type)) return fail(ErrorKind::kInvalid);
-    auto at = place_of(*is);
-    if (!at) return std::unexpected(at.error());
-    // The text of a long target goes with its symlink.
-    std::shared_lock names(namespace_lock(at->location.parent));
-    auto lower_target = lower_->readlink(at->dir->fd.get(), at->entry());
-    if (!lower_target) return fail(lower_target.error());
-    auto target = format_->decode_symlink(*lower_, root_->fd.get(), *lower_target);
-    if (!target && target.error().kind == ErrorKind::kDamaged)
-        report_damage(at->dir->fd.get(), "symlink " + at->entry() + " does not authenticate");
-    return target;
+    for (int attempt = 0;; ++attempt) {
+        auto is = view(node);
+        if (!is) return std::unexpected(is.error());
+        if (!S_ISLNK(is->type)) return fail(ErrorKind::kInvalid);
+        auto at = place_of(*is);
+        if (!at) return std::unexpected(at.error());
+        // Neither the name nor a long target's text may go while it is read.
+        std::shared_lock names(namespace_lock(at->location.parent));
+        if (!table_->is_at(node, at->location)) {
+            if (attempt == 8) return fail(ErrorKind::kStale);
+            continue;
+        }
+        auto lower_target = lower_->readlink(at->dir->fd.get(), at->entry());
+        if (!lower_target) return fail(lower_target.error());
+        auto target = format_->decode_symlink(*lower_, root_->fd.get(), *lower_target);
+        if (!target && target.error().kind == ErrorKind::kDamaged)
+            report_damage(at->dir->fd.get(), "symlink " + at->entry() + " does not authenticate");
+        return target;
+    }
 }
 
 Result<struct statvfs> Filesystem::statfs() {

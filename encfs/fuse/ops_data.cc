@@ -174,21 +174,15 @@ void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t
                                   static_cast<std::uint64_t>(length), privilege_of(req, kill)));
 }
 
-void seek_now(fuse_req_t req, Session::State& state, fuse_ino_t node, off_t offset, int whence) {
+void op_lseek(fuse_req_t req, fuse_ino_t node, off_t offset, int whence, struct fuse_file_info*) {
+    auto& state = begin(req, Opcode::kLseek);
+    // The kernel does not write its pages out first, so that fresh data would look like a hole; and
+    // it cannot be made to from here (waiting for that can wait for ever). Without us it takes the
+    // whole file for data.
+    if (state.features.writeback) return reply_switch_off(req);
     auto found = state.fs.seek(node, static_cast<std::uint64_t>(offset), whence);
     if (!found) return reply_error(req, found.error());
     fuse_reply_lseek(req, static_cast<off_t>(*found));
-}
-
-void op_lseek(fuse_req_t req, fuse_ino_t node, off_t offset, int whence, struct fuse_file_info*) {
-    auto& state = begin(req, Opcode::kLseek);
-    if (!state.features.writeback) return seek_now(req, state, node, offset, whence);
-    // The kernel does not write its pages out first, so that fresh data would look like a hole.
-    // Being told to drop them, it does. That waits for WRITE requests: not on this thread.
-    state.notifier->submit([=, &state] {
-        fuse_lowlevel_notify_inval_inode(state.session, node, 0, 0);
-        seek_now(req, state, node, offset, whence);
-    });
 }
 
 void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off, struct fuse_file_info*,
