@@ -120,6 +120,14 @@ Result<void> Filesystem::set_xattr(NodeId node, const std::string& name, Bytes v
                              : lower_->set_xattr(target->dir->fd.get(), target->entry, lower_name,
                                                  value, flags);
     if (!r) return fail(r.error());
+    // Lower names are longer: the list must stay one that can be read (XATTR_LIST_MAX).
+    if (kind == XattrClass::kEncrypted) {
+        auto all = lower_->list_xattr(target->fd);
+        if (!all && all.error().value == E2BIG) {
+            (void)lower_->remove_xattr(target->fd, lower_name);
+            return fail(lower::Errno{ENOSPC});
+        }
+    }
     if (target->dir && target->fd >= 0) target->dir->default_acl = DirHandle::DefaultAcl::kUnknown;
     return {};
 }
