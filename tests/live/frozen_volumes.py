@@ -56,10 +56,9 @@ def check_sums(top, place):
 
 
 def holes_are_kept(top):
-    """The file with holes still has one (SEEK_HOLE before its end)."""
-    with open(top / "sparse", "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        return os.lseek(file.fileno(), 0, os.SEEK_HOLE) < size
+    """The file with holes still has some: it takes less below than its size."""
+    attributes = os.stat(top / "sparse")
+    return attributes.st_blocks * 512 < attributes.st_size
 
 
 class FrozenVolume:
