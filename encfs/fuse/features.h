@@ -21,7 +21,6 @@ struct Features {
     bool no_flush = false;  // FLUSH answered ENOSYS: the page cache was written before anyway
     bool keep_cache = false;
     bool writeback = false;
-    bool posix_acl = false;          // the kernel enforces ACLs (and checks all permissions)
     bool uring = false;              // asked for and offered
     std::vector<std::string> on;     // names, for stats
     std::vector<std::string> notes;  // what is missing, and why

@@ -28,7 +28,7 @@ struct Session::State {
     std::atomic<bool> on_uring{false};  // a request came over the ring
     std::function<void()> ready;
     std::unique_ptr<WorkerPool> pool;      // for large writes over the ring
-    std::unique_ptr<WorkerPool> notifier;  // what makes the kernel send requests, and waits
+    std::unique_ptr<WorkerPool> notifier;  // tells the kernel of wrong names, and may wait for it
     std::thread tuner;
     std::mutex notes_mutex;  // features.notes, once the session runs
 };
