@@ -15,14 +15,6 @@ namespace {
 constexpr std::size_t kPoolBytes = 64 * 1024;
 constexpr std::uint64_t kBlock = 4096;
 
-bool over_ring([[maybe_unused]] fuse_req_t req) {
-#ifdef EXTENCFS_LIBFUSE_BUNDLED
-    return fuse_req_is_uring(req);
-#else
-    return false;
-#endif
-}
-
 void fill_open(struct fuse_file_info& info, const Features& features) {
     info.keep_cache = features.keep_cache;
     info.noflush = features.no_flush;

@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 
 #include "encfs/fuse/mount_tuning.h"
+#include "encfs/fuse/scheduler.h"
 #include "encfs/fuse/state.h"
 
 namespace extencfs::fuse {
@@ -28,6 +29,13 @@ void op_init(void* user, struct fuse_conn_info* conn) {
     auto& state = *static_cast<Session::State*>(user);
     state.stats.count(Opcode::kInit);
     state.features = negotiate(conn, state.options);
+    if (!state.features.uring || state.options.mode == Mode::kRegular) return;
+    if (can_yield()) {
+        state.handoff = std::make_unique<CpuHandoff>();
+        state.features.on.emplace_back("cpu_handoff");
+    } else {
+        state.features.notes.emplace_back("cpu_handoff: needs CAP_SYS_NICE");
+    }
 }
 
 void op_destroy(void* user) {
@@ -153,6 +161,7 @@ Session::~Session() {
         if (state_->mounted) fuse_session_unmount(state_->session);
         state_->notifier.reset();
         state_->pool.reset();
+        if (state_->handoff) state_->handoff->stop();
         fuse_session_destroy(state_->session);
     }
     state_->fs.set_on_entry_stale({});
@@ -229,6 +238,9 @@ std::string Session::stats_json() const {
                      {{"entry_timeout_s", state.features.entry_timeout_s},
                       {"attr_timeout_s", state.features.attr_timeout_s},
                       {"negative_timeout_s", state.features.negative_timeout_s}}},
+                    {"cpu_handoff",
+                     {{"yielding", state.handoff && state.handoff->yielding()},
+                      {"withdrawn", state.handoff ? state.handoff->withdrawn() : 0}}},
                     {"features", state.features.on},
                     {"notes", feature_notes()}};
     return json.dump();

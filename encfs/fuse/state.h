@@ -11,6 +11,7 @@
 #include <mutex>
 #include <thread>
 
+#include "encfs/fuse/cpu_handoff.h"
 #include "encfs/fuse/features.h"
 #include "encfs/fuse/session.h"
 #include "encfs/fuse/stats.h"
@@ -29,6 +30,7 @@ struct Session::State {
     std::function<void()> ready;
     std::unique_ptr<WorkerPool> pool;      // for large writes over the ring
     std::unique_ptr<WorkerPool> notifier;  // tells the kernel of wrong names, and may wait for it
+    std::unique_ptr<CpuHandoff> handoff;   // where ring threads may yield
     std::thread tuner;
     std::mutex notes_mutex;  // features.notes, once the session runs
 };
@@ -41,10 +43,19 @@ void add_data_operations(struct fuse_lowlevel_ops& ops);
 void add_directory_operations(struct fuse_lowlevel_ops& ops);
 void add_xattr_operations(struct fuse_lowlevel_ops& ops);
 
+inline bool over_ring([[maybe_unused]] fuse_req_t req) {
+#ifdef EXTENCFS_LIBFUSE_BUNDLED
+    return fuse_req_is_uring(req);
+#else
+    return false;
+#endif
+}
+
 // The state behind a request, which is counted.
 inline Session::State& begin(fuse_req_t req, Opcode opcode) {
     auto& state = *static_cast<Session::State*>(fuse_req_userdata(req));
     state.stats.count(opcode);
+    if (state.handoff && over_ring(req)) state.handoff->count();
     return state;
 }
 

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "encfs/fuse/scheduler.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <ctime>
+#include <fstream>
+#include <string>
+#include <thread>
+
+namespace extencfs::fuse {
+
+bool can_yield() {
+    bool can = false;
+    // Not on this thread: it would have no way back.
+    std::thread([&can] { can = set_yielding(0, true) && set_yielding(0, false); }).join();
+    return can;
+}
+
+bool set_yielding(pid_t thread, bool yielding) {
+    const struct sched_param parameters {};
+    return ::sched_setscheduler(thread, yielding ? SCHED_IDLE : SCHED_OTHER, &parameters) == 0;
+}
+
+std::uint64_t cpu_time_ns(pthread_t thread) {
+    clockid_t clock;
+    struct timespec time {};
+    if (::pthread_getcpuclockid(thread, &clock) != 0 || ::clock_gettime(clock, &time) != 0)
+        return 0;
+    return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 +
+           static_cast<std::uint64_t>(time.tv_nsec);
+}
+
+bool is_runnable(pid_t thread) {
+    std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/stat");
+    std::string line;
+    std::getline(file, line);
+    // proc(5): the name in parentheses may hold anything; the state follows it.
+    const auto name_end = line.rfind(')');
+    return name_end != std::string::npos && name_end + 2 < line.size() && line[name_end + 2] == 'R';
+}
+
+std::uint64_t idle_time_ms() {
+    std::ifstream file("/proc/stat");
+    std::string word;
+    std::uint64_t user = 0, nice = 0, system = 0, idle = 0, waiting = 0;
+    file >> word >> user >> nice >> system >> idle >> waiting;
+    static const auto kTicksPerSecond = static_cast<std::uint64_t>(::sysconf(_SC_CLK_TCK));
+    return (idle + waiting) * 1000 / kTicksPerSecond;
+}
+
+}  // namespace extencfs::fuse
