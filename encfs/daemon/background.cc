@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "encfs/daemon/background.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -10,6 +11,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <vector>
 
 #include "encfs/lower/fd.h"
 
@@ -68,6 +70,20 @@ std::string receive_report(int pipe_fd) {
     }
 }
 
+// What the caller of the command had open, which is nothing to a daemon: a lock or a pipe would be
+// held for as long as the volume is mounted.
+std::vector<int> inherited_descriptors(int own) {
+    std::vector<int> found;
+    DIR* directory = ::opendir("/proc/self/fd");
+    if (directory == nullptr) return found;
+    while (const struct dirent* entry = ::readdir(directory)) {
+        const int fd = std::atoi(entry->d_name);
+        if (fd > STDERR_FILENO && fd != own && fd != ::dirfd(directory)) found.push_back(fd);
+    }
+    ::closedir(directory);
+    return found;
+}
+
 void leave_terminal() {
     setsid();
     (void)!chdir("/");
@@ -78,9 +94,12 @@ void leave_terminal() {
 }
 
 [[noreturn]] void run_child(const Service& service, lower::Fd report) {
+    // Not closed yet: the password may come from one of them.
+    const auto inherited = inherited_descriptors(report.get());
     // May be called on another thread than this one.
-    const auto done = service([&report] {
+    const auto done = service([&report, &inherited] {
         leave_terminal();
+        for (const int fd : inherited) ::close(fd);
         // Whoever killed the command while it waited wants no mount to stay.
         if (!send_report(report.get(), kReady, "")) kill(getpid(), SIGTERM);
         report.reset();

@@ -17,9 +17,10 @@ using Service = std::function<Outcome<void>(const Ready&)>;
 
 // Runs `service` in a child process and returns, in the parent only, once the child is ready or has
 // failed. The child keeps the terminal (to prompt) until it is ready; then it becomes a session of
-// its own, in "/", with stdin, stdout and stderr on /dev/null.
-// When the child is killed by a terminal signal while it prompts, the parent dies by the same one.
-// REQUIRES: one thread. ERRORS: the service's own; kDaemonDied; kOther (fork or pipe).
+// its own, in "/", with stdin, stdout and stderr on /dev/null, and lets go of all descriptors that
+// the command was started with. When the child is killed by a terminal signal while it prompts, the
+// parent dies by the same one. REQUIRES: one thread, and no descriptor opened by this process that
+// the service needs. ERRORS: the service's own; kDaemonDied; kOther (fork or pipe).
 Outcome<void> run_in_background(const Service& service);
 
 }  // namespace extencfs::daemon
