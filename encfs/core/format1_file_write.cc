@@ -14,6 +14,8 @@ namespace {
 
 constexpr auto kEpochInterval = std::chrono::minutes(1);
 constexpr std::size_t kMaxFragmentPlain = 4064;
+// What is sealed is written before it has left the processor's cache.
+constexpr std::uint64_t kSealedTogether = 128;  // fragments: 256 KiB
 
 thread_local IoBuffer seal_buffer;
 }  // namespace
@@ -127,11 +129,19 @@ Result<void> Format1File::advance(std::uint64_t off, std::uint64_t end, std::uin
 
 Result<void> Format1File::seal_and_write(std::uint64_t first, std::uint64_t n, Bytes plain,
                                          std::uint64_t size, std::uint32_t epoch) {
-    const auto begin = volume::fragment(first);
-    const auto end = volume::fragment(first + n - 1);
-    MutBytes out = seal_buffer.take(end.cipher_off + end.cipher_size - begin.cipher_off);
-    if (auto r = codec_.seal(first, n, plain, size, epoch, out); !r) return fail(r.error());
-    if (auto r = lower_.pwrite(fd_.get(), out, begin.cipher_off); !r) return fail(r.error());
+    while (n > 0) {
+        const std::uint64_t count = std::min(n, kSealedTogether);
+        const auto begin = volume::fragment(first);
+        const auto end = volume::fragment(first + count - 1);
+        const std::size_t plain_size = end.plain_off + end.plain_size - begin.plain_off;
+        MutBytes out = seal_buffer.take(end.cipher_off + end.cipher_size - begin.cipher_off);
+        if (auto r = codec_.seal(first, count, plain.first(plain_size), size, epoch, out); !r)
+            return fail(r.error());
+        if (auto r = lower_.pwrite(fd_.get(), out, begin.cipher_off); !r) return fail(r.error());
+        plain = plain.subspan(plain_size);
+        first += count;
+        n -= count;
+    }
     return {};
 }
 

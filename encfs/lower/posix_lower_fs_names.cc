@@ -101,9 +101,18 @@ Result<Fd> PosixLowerFs::open_tmpfile(int dirfd, mode_t mode) {
 
 Result<void> PosixLowerFs::link_tmpfile(int fd, int dirfd, const std::string& name) {
     if (const int error = name_error(name)) return failure(error);
+    // By the descriptor itself, which takes CAP_DAC_READ_SEARCH, or Linux 6.10 and the credentials
+    // that opened it; ENOENT says that it may not, or that the directory is gone.
+    static std::atomic<bool> refused{false};
+    if (!refused.load(std::memory_order_relaxed)) {
+        auto linked = checked([&] { return ::linkat(fd, "", dirfd, name.c_str(), AT_EMPTY_PATH); });
+        if (linked || linked.error().value != ENOENT) return linked;
+    }
     const ProcPath path(fd);
-    return checked(
+    auto linked = checked(
         [&] { return ::linkat(AT_FDCWD, path.c_str(), dirfd, name.c_str(), AT_SYMLINK_FOLLOW); });
+    if (linked) refused = true;
+    return linked;
 }
 
 Result<struct stat> PosixLowerFs::stat_at(int dirfd, const std::string& name) {
