@@ -19,8 +19,8 @@ bool has_prefix(std::string_view text, std::string_view prefix) {
     return text.starts_with(prefix);
 }
 
-bool is_zero(const volume::Binding& binding) {
-    return binding == volume::Binding{};
+bool is_zero(Bytes bytes) {
+    return std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; });
 }
 
 // Whether a directory holds nothing but names that `reserved` accepts.
@@ -104,7 +104,8 @@ Result<std::optional<Format1::IdFile>> Format1::read_id_file(lower::LowerFs& low
     ByteArray<volume::kDirFileSize> bytes;
     auto got = lower.pread(fd->get(), bytes, 0);
     if (!got) return fail(got.error());
-    if (*got == 0) return std::nullopt;
+    // Never written as far as the disk knows: power loss may keep a size without its bytes.
+    if (is_zero(Bytes(bytes).first(*got))) return std::nullopt;
     if (*got < bytes.size())
         return std::unexpected(damaged(dirfd, "the directory's id file is cut off"));
     // The newest generation first: during a rotation both occur.

@@ -67,7 +67,7 @@ class Format1 final : public VolumeFormat {
         volume::DirFile dir;
         const volume::GenerationKeys* keys;
     };
-    // nullopt where the file is missing or empty.
+    // nullopt where the file is missing or holds no byte that is not zero.
     Result<std::optional<IdFile>> read_id_file(lower::LowerFs& lower, int dirfd, int flags) const;
     Result<void> write_id_file(lower::LowerFs& lower, const IdFile& file) const;
     // A first one, with that id.
