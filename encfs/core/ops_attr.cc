@@ -9,6 +9,16 @@
 
 namespace extencfs::core {
 
+namespace {
+
+// Whether a file that cannot be opened has attributes all the same: it is damaged as a whole, or
+// not ours to read. Any other error may pass, and the kernel would keep a wrong size for ever.
+bool size_stays_unknown(const Error& error) {
+    return error.kind == ErrorKind::kDamaged || is_errno(error, EACCES) || is_errno(error, EPERM);
+}
+
+}  // namespace
+
 // Makes of the lower attributes what the upper file system shows: sizes are plaintext sizes.
 Result<void> Filesystem::complete(NodeId node, const Place& at, struct stat& attr) {
     if (S_ISLNK(attr.st_mode)) {
@@ -32,11 +42,11 @@ Result<void> Filesystem::complete(NodeId node, const Place& at, struct stat& att
     auto opened = file(node, OpenIntent::kRead);
     if (opened) {
         attr.st_size = static_cast<off_t>((*opened)->size());
-    } else {
-        // Damaged as a whole. Its size is unknown, but must not be 0: nothing would be read, and
-        // damage would look like an empty file.
-        attr.st_size = std::max<off_t>(attr.st_size, 1);
+        return {};
     }
+    if (!size_stays_unknown(opened.error())) return std::unexpected(opened.error());
+    // Its size must not be 0: nothing would be read, and damage would look like an empty file.
+    attr.st_size = std::max<off_t>(attr.st_size, 1);
     return {};
 }
 
@@ -67,6 +77,9 @@ Result<struct stat> Filesystem::attr_of(const NodeView& node) {
         if (S_ISREG(node.type)) {
             auto opened = file(node.id, OpenIntent::kRead);
             if (opened) return attr_of(node);
+            // kStale: the lower file could not be opened when its name went.
+            if (!size_stays_unknown(opened.error()) && opened.error().kind != ErrorKind::kStale)
+                return std::unexpected(opened.error());
         }
         std::lock_guard lock(nameless_mutex_);
         auto it = nameless_.find(node.id);

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attributes: what is told of a file whose header must be read for its size, and cannot be.
+#include <sys/stat.h>
+#include <unistd.h>
+#include <catch2/catch.hpp>
+
+#include <cerrno>
+
+#include "tests/fake/fault_lower_fs.h"
+#include "tests/unit/core/volume_for_tests.h"
+
+using namespace extencfs;
+using namespace extencfs::core;
+using fake::Calls;
+
+namespace {
+
+// A volume with empty files "f" and "g", whose size is never believed from below.
+struct EmptyFiles {
+    fake::ScratchDir dir = fake::ScratchDir::in_memory();
+    fake::FaultLowerFs lower;
+    Damage damage;
+    std::unique_ptr<Filesystem> fs;
+
+    EmptyFiles() {
+        open();
+        for (const char* name : {"f", "g"}) {
+            auto made = fs->create(kRootNode, name, 0644, {});
+            REQUIRE(made);
+            fs->forget(made->node, 1);
+        }
+        REQUIRE(fs->finish());
+    }
+    void open(std::size_t max_descriptors = 512) {
+        fs.reset();
+        fs = open_fs(lower, dir,
+                     {.clean = true, .damage = &damage, .max_descriptors = max_descriptors});
+    }
+    // With so few descriptors that one file stays open: another one.
+    void put_out_f() {
+        auto other = fs->lookup(kRootNode, "g");
+        REQUIRE(other);
+        REQUIRE(fs->getattr(other->node));
+        fs->forget(other->node, 1);
+    }
+};
+
+}  // namespace
+
+TEST_CASE("a lookup that cannot read the header fails, and the next one is right") {
+    EmptyFiles volume;
+    for (const int error : {EIO, EMFILE, ENFILE, ENOMEM}) {
+        for (const char* call : {"pread", "open"}) {
+            INFO(call << " fails with errno " << error);
+            volume.open();
+            volume.lower.fail_at(1, error, Calls::named(call));
+            const auto failed = volume.fs->lookup(kRootNode, "f");
+            REQUIRE_FALSE(failed);
+            CHECK(errno_of(failed.error()) == error);
+            CHECK(volume.fs->node_count() == 1);
+            const auto found = volume.fs->lookup(kRootNode, "f");
+            REQUIRE(found);
+            CHECK(found->attr.st_size == 0);
+            volume.fs->forget(found->node, 1);
+        }
+    }
+    CHECK(volume.damage.text() == "");
+}
+
+TEST_CASE("attributes that need the header fail with the error that its reading has") {
+    EmptyFiles volume;
+    volume.open(1);
+    const auto found = volume.fs->lookup(kRootNode, "f");
+    REQUIRE(found);
+    volume.put_out_f();
+    volume.lower.fail_at(1, EIO, Calls::named("pread"));
+    const auto failed = volume.fs->getattr(found->node);
+    REQUIRE_FALSE(failed);
+    CHECK(errno_of(failed.error()) == EIO);
+    const auto attr = volume.fs->getattr(found->node);
+    REQUIRE(attr);
+    CHECK(attr->st_size == 0);
+    // The same when it has no name any more.
+    volume.put_out_f();
+    REQUIRE(volume.fs->unlink(kRootNode, "f"));
+    volume.lower.fail_at(1, EIO, Calls::named("pread"));
+    CHECK_FALSE(volume.fs->getattr(found->node));
+    const auto nameless = volume.fs->getattr(found->node);
+    REQUIRE(nameless);
+    CHECK(nameless->st_size == 0);
+    CHECK(nameless->st_nlink == 0);
+    volume.fs->forget(found->node, 1);
+}
+
+TEST_CASE("a listing leaves out the attributes that it cannot have") {
+    EmptyFiles volume;
+    volume.open();
+    volume.lower.fail_at(1, EIO, Calls::named("pread"));
+    int with = 0, without = 0;
+    const auto listed =
+        volume.fs->list(kRootNode, 0, ListMode::kWithAttributes, [&](const ListedEntry& e) {
+            if (e.name != "f" && e.name != "g") return true;
+            ++(e.entry != nullptr ? with : without);
+            if (e.entry != nullptr) volume.fs->forget(e.entry->node, 1);
+            return true;
+        });
+    REQUIRE(listed);
+    CHECK(with == 1);
+    CHECK(without == 1);
+    CHECK(volume.fs->node_count() == 1);
+}
+
+TEST_CASE("a file whose header is damaged can be looked up, and is not empty") {
+    EmptyFiles volume;
+    volume.open();
+    auto found = volume.fs->lookup(kRootNode, "f");
+    REQUIRE(found);
+    const auto ino = found->attr.st_ino;
+    volume.fs->forget(found->node, 1);
+    volume.open();
+    REQUIRE(volume.lower.list(volume.dir.fd(), [&](const lower::DirEntry& entry) {
+        if (entry.ino != ino) return true;
+        CHECK(::truncate(volume.dir.path(std::string(entry.name)).c_str(), 0) == 0);
+        return false;
+    }));
+    found = volume.fs->lookup(kRootNode, "f");
+    REQUIRE(found);
+    CHECK(found->attr.st_size == 1);
+    volume.fs->forget(found->node, 1);
+    CHECK(volume.damage.count() == 1);
+}
