@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <type_traits>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -177,6 +178,10 @@ class Filesystem {
     Result<void> clear_suid(int fd, const KillPrivilege& kill);
 
     // ---- ops_create.cc ----
+    // What all that make a name have in common: `make(place)` makes it, with the namespace locked,
+    // the sink told and the side file written.
+    template <typename Make>
+    Result<Entry> make_name(NodeId parent, std::string_view name, const Make& make);
     Result<void> write_side_file(const Place& place);
     // For a name that a synced file gets: without its side file it would not be listed.
     Result<void> write_durable_side_file(const Place& place);
@@ -189,6 +194,7 @@ class Filesystem {
     };
     std::optional<Owner> owner_for(const Dir& dir, const Caller& caller);
     Result<Entry> create_file(const Place& place, mode_t mode, const Caller& caller);
+    Result<Entry> make_directory(const Place& place, mode_t mode, const Caller& caller);
     Result<lower::Fd> open_unnamed(const Dir& dir, mode_t mode, std::string& temp_name);
     Result<std::pair<File, struct stat>> make_file(const Dir& dir, mode_t mode,
                                                    const Caller& caller, std::string& temp_name);
@@ -209,6 +215,13 @@ class Filesystem {
     Result<void> prepare_directory_move(const Place& from, const Place& to, NodeId node);
     std::string long_symlink_target(const Place& place, const struct stat& lower_stat);
 
+    // ---- ops_file.cc ----
+    // Opens the file for writing, tells the sink, and takes set-user-ID away before `change(file)`.
+    template <typename Change>
+    auto change_contents(NodeId node, const KillPrivilege& kill, const Change& change)
+        -> std::invoke_result_t<Change, ContentFile&>;
+    Result<void> write_back(NodeId node, ContentFile& file, std::uint64_t off, Bytes in);
+
     // ---- ops_sync.cc ----
     Result<void> sync_ancestors(NodeId node);
     Result<void> sync_names_in(NodeId directory);
@@ -220,18 +233,29 @@ class Filesystem {
     Result<void> sync_if_lost();
 
     // ---- ops_xattr.cc ----
+    enum class XattrClass { kEncrypted, kAcl, kRefused, kInvalid, kUnknown };
     struct XattrTarget {
         Dir dir;  // name-based access ...
         std::string entry;
         int fd = -1;  // ... or by descriptor where there is no name
         File file;    // keeps fd open
         ByteArray<16> owner{};
+        std::uint64_t ino = 0;
+        XattrClass kind = XattrClass::kUnknown;  // of one attribute ...
+        std::string lower_name;                  // ... and its name below
     };
-    enum class XattrClass { kEncrypted, kAcl, kRefused, kInvalid, kUnknown };
     static XattrClass classify(const std::string& name);
     // Why an attribute of that class cannot be had; `refused` for the refused ones.
     static std::optional<ErrorKind> refusal(XattrClass kind, ErrorKind refused);
     Result<XattrTarget> xattr_target(NodeId node, bool need_owner);
+    // The target with one attribute of it.
+    Result<XattrTarget> xattr_named(NodeId node, const std::string& name, ErrorKind refused);
+    // What setting and removing one have in common: `change(target)` with the sink told.
+    template <typename Change>
+    Result<void> change_xattr(NodeId node, const std::string& name, ErrorKind refused,
+                              const Change& change);
+    Result<void> set_lower_xattr(const XattrTarget& target, const std::string& name, Bytes value,
+                                 int flags);
 
     // ---- recovery_scan.cc ----
     void start_recovery_scan();

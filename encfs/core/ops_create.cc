@@ -137,6 +137,17 @@ Result<Entry> Filesystem::create_file(const Place& at, mode_t mode, const Caller
     return entry;
 }
 
+template <typename Make>
+Result<Entry> Filesystem::make_name(NodeId parent, std::string_view name, const Make& make) {
+    if (options_.read_only) return fail(ErrorKind::kReadOnly);
+    auto at = place(parent, name);
+    if (!at) return std::unexpected(at.error());
+    NamespaceGuard names(*this, {parent});
+    ChangeScope scope(*sink_, {.parents = {parent}, .names = {name}});
+    if (auto r = write_side_file(*at); !r) return std::unexpected(r.error());
+    return make(*at);
+}
+
 Result<Entry> Filesystem::create(NodeId parent, std::string_view name, mode_t mode,
                                  const Caller& caller) {
     return mknod(parent, name, S_IFREG | (mode & 07777), 0, caller);
@@ -144,24 +155,20 @@ Result<Entry> Filesystem::create(NodeId parent, std::string_view name, mode_t mo
 
 Result<Entry> Filesystem::mknod(NodeId parent, std::string_view name, mode_t mode, dev_t rdev,
                                 const Caller& caller) {
-    if (options_.read_only) return fail(ErrorKind::kReadOnly);
-    auto at = place(parent, name);
-    if (!at) return std::unexpected(at.error());
-    NamespaceGuard names(*this, {parent});
-    ChangeScope scope(*sink_, {.parents = {parent}, .names = {name}});
-    const int dirfd = at->dir->fd.get();
-    if (auto r = write_side_file(*at); !r) return std::unexpected(r.error());
-    if (S_ISREG(mode)) return create_file(*at, mode, caller);
-    const mode_t bits = mode_for(at->dir, mode & 07777, caller);
-    if (auto r = lower_->mknod(dirfd, at->entry(), (mode & S_IFMT) | bits, rdev); !r)
-        return fail(r.error());
-    if (auto owner = owner_for(at->dir, caller)) {
-        if (auto r = lower_->chown_at(dirfd, at->entry(), owner->uid, owner->gid); !r)
+    return make_name(parent, name, [&](const Place& at) -> Result<Entry> {
+        if (S_ISREG(mode)) return create_file(at, mode, caller);
+        const int dirfd = at.dir->fd.get();
+        const mode_t bits = mode_for(at.dir, mode & 07777, caller);
+        if (auto r = lower_->mknod(dirfd, at.entry(), (mode & S_IFMT) | bits, rdev); !r)
             return fail(r.error());
-    }
-    auto is = lower_->stat_at(dirfd, at->entry());
-    if (!is) return fail(is.error());
-    return entry_of(*at, *is);
+        if (auto owner = owner_for(at.dir, caller)) {
+            if (auto r = lower_->chown_at(dirfd, at.entry(), owner->uid, owner->gid); !r)
+                return fail(r.error());
+        }
+        auto is = lower_->stat_at(dirfd, at.entry());
+        if (!is) return fail(is.error());
+        return entry_of(at, *is);
+    });
 }
 
 Result<Entry> Filesystem::tmpfile(NodeId parent, mode_t mode, const Caller& caller) {
@@ -189,31 +196,30 @@ Result<Entry> Filesystem::tmpfile(NodeId parent, mode_t mode, const Caller& call
 
 Result<Entry> Filesystem::mkdir(NodeId parent, std::string_view name, mode_t mode,
                                 const Caller& caller) {
-    if (options_.read_only) return fail(ErrorKind::kReadOnly);
-    auto at = place(parent, name);
-    if (!at) return std::unexpected(at.error());
-    NamespaceGuard names(*this, {parent});
-    ChangeScope scope(*sink_, {.parents = {parent}, .names = {name}});
-    const int dirfd = at->dir->fd.get();
-    if (auto r = write_side_file(*at); !r) return std::unexpected(r.error());
-    const mode_t bits = mode_for(at->dir, mode & 01777, caller);
+    return make_name(parent, name,
+                     [&](const Place& at) { return make_directory(at, mode, caller); });
+}
+
+Result<Entry> Filesystem::make_directory(const Place& at, mode_t mode, const Caller& caller) {
+    const int dirfd = at.dir->fd.get();
+    const mode_t bits = mode_for(at.dir, mode & 01777, caller);
     // We must be able to write into it for a moment.
     const mode_t lifted = privileged_ ? bits : bits | S_IRWXU;
-    if (auto r = lower_->mkdir(dirfd, at->entry(), lifted); !r) return fail(r.error());
+    if (auto r = lower_->mkdir(dirfd, at.entry(), lifted); !r) return fail(r.error());
     auto undo = [&](Error error) -> Result<Entry> {
-        (void)lower_->rmdir(dirfd, at->entry());
+        (void)lower_->rmdir(dirfd, at.entry());
         return std::unexpected(error);
     };
-    auto fd = lower_->open(dirfd, at->entry(), O_RDONLY | O_DIRECTORY, 0);
+    auto fd = lower_->open(dirfd, at.entry(), O_RDONLY | O_DIRECTORY, 0);
     if (!fd) return undo(Error{ErrorKind::kLower, fd.error().value});
     std::vector<std::string> unsynced;
     auto context =
-        format_->create_directory(*lower_, fd->get(), at->dir->context, at->entry(), unsynced);
+        format_->create_directory(*lower_, fd->get(), at.dir->context, at.entry(), unsynced);
     if (!context) {
         (void)format_->clear_directory(*lower_, fd->get());
         return undo(context.error());
     }
-    if (auto owner = owner_for(at->dir, caller)) {
+    if (auto owner = owner_for(at.dir, caller)) {
         if (auto r = lower_->chown(fd->get(), owner->uid, owner->gid); !r) return fail(r.error());
     }
     auto is = lower_->stat(fd->get());
@@ -222,7 +228,7 @@ Result<Entry> Filesystem::mkdir(NodeId parent, std::string_view name, mode_t mod
         is->st_mode &= ~(S_IRWXU & ~bits);
         if (auto r = lower_->chmod(fd->get(), is->st_mode & 07777); !r) return fail(r.error());
     }
-    auto entry = entry_of(*at, *is);
+    auto entry = entry_of(at, *is);
     if (!entry) return entry;
     table_->set_context(entry->node, *context);
     note_unsynced(entry->node, std::move(unsynced));
@@ -235,28 +241,23 @@ Result<Entry> Filesystem::mkdir(NodeId parent, std::string_view name, mode_t mod
 
 Result<Entry> Filesystem::symlink(NodeId parent, std::string_view name, std::string_view target,
                                   const Caller& caller) {
-    if (options_.read_only) return fail(ErrorKind::kReadOnly);
-    auto at = place(parent, name);
-    if (!at) return std::unexpected(at.error());
-    NamespaceGuard names(*this, {parent});
-    ChangeScope scope(*sink_, {.parents = {parent}, .names = {name}});
-    const int dirfd = at->dir->fd.get();
-    if (lower_->stat_at(dirfd, at->entry())) return fail(ErrorKind::kExists);
-    auto lower_target = format_->encode_symlink(*lower_, root_->fd.get(), target);
-    if (!lower_target) return std::unexpected(lower_target.error());
-    auto abandon = [&](lower::Errno error) -> Result<Entry> {
-        format_->drop_symlink(*lower_, root_->fd.get(), *lower_target);
-        return fail(error);
-    };
-    if (auto r = write_side_file(*at); !r) return std::unexpected(r.error());
-    if (auto r = lower_->symlink(*lower_target, dirfd, at->entry()); !r) return abandon(r.error());
-    if (auto owner = owner_for(at->dir, caller)) {
-        if (auto r = lower_->chown_at(dirfd, at->entry(), owner->uid, owner->gid); !r)
+    return make_name(parent, name, [&](const Place& at) -> Result<Entry> {
+        const int dirfd = at.dir->fd.get();
+        if (lower_->stat_at(dirfd, at.entry())) return fail(ErrorKind::kExists);
+        auto lower_target = format_->encode_symlink(*lower_, root_->fd.get(), target);
+        if (!lower_target) return std::unexpected(lower_target.error());
+        if (auto r = lower_->symlink(*lower_target, dirfd, at.entry()); !r) {
+            format_->drop_symlink(*lower_, root_->fd.get(), *lower_target);
             return fail(r.error());
-    }
-    auto is = lower_->stat_at(dirfd, at->entry());
-    if (!is) return fail(is.error());
-    return entry_of(*at, *is);
+        }
+        if (auto owner = owner_for(at.dir, caller)) {
+            if (auto r = lower_->chown_at(dirfd, at.entry(), owner->uid, owner->gid); !r)
+                return fail(r.error());
+        }
+        auto is = lower_->stat_at(dirfd, at.entry());
+        if (!is) return fail(is.error());
+        return entry_of(at, *is);
+    });
 }
 
 Result<Entry> Filesystem::link(NodeId node, NodeId parent, std::string_view name) {
