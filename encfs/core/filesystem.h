@@ -119,7 +119,9 @@ class Filesystem {
 
     // ---- extended attributes: full names ("user.x") ----
     Result<ByteVector> get_xattr(NodeId node, const std::string& name);
-    Result<void> set_xattr(NodeId node, const std::string& name, Bytes value, int flags);
+    // `kill`: an access ACL set by somebody outside the file's group takes set-group-ID away.
+    Result<void> set_xattr(NodeId node, const std::string& name, Bytes value, int flags,
+                           const KillPrivilege& kill = {});
     Result<void> remove_xattr(NodeId node, const std::string& name);
     Result<std::vector<std::string>> list_xattr(NodeId node);
 
@@ -254,6 +256,9 @@ class Filesystem {
     template <typename Change>
     Result<void> change_xattr(NodeId node, const std::string& name, ErrorKind refused,
                               const Change& change);
+    Result<void> remove_lower_xattr(const XattrTarget& target);
+    lower::Result<std::vector<std::string>> lower_names(const XattrTarget& target);
+    Result<void> clear_set_group_id(const XattrTarget& target, const KillPrivilege& kill);
     Result<void> set_lower_xattr(const XattrTarget& target, const std::string& name, Bytes value,
                                  int flags);
 

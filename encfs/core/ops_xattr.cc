@@ -10,13 +10,16 @@
 
 namespace extencfs::core {
 
+namespace {
+constexpr const char* kAccessAcl = "system.posix_acl_access";
+}  // namespace
+
 Filesystem::XattrClass Filesystem::classify(const std::string& name) {
     for (const std::string_view space : {"user.", "trusted."}) {
         if (name.starts_with(space))
             return name.size() > space.size() ? XattrClass::kEncrypted : XattrClass::kInvalid;
     }
-    if (name == "system.posix_acl_access" || name == "system.posix_acl_default")
-        return XattrClass::kAcl;
+    if (name == kAccessAcl || name == "system.posix_acl_default") return XattrClass::kAcl;
     if (name.starts_with("security.")) return XattrClass::kRefused;
     return XattrClass::kUnknown;
 }
@@ -117,10 +120,27 @@ Result<ByteVector> Filesystem::get_xattr(NodeId node, const std::string& name) {
     return opened;
 }
 
-Result<void> Filesystem::set_xattr(NodeId node, const std::string& name, Bytes value, int flags) {
-    return change_xattr(node, name, ErrorKind::kUnsupported, [&](const XattrTarget& target) {
-        return set_lower_xattr(target, name, value, flags);
-    });
+Result<void> Filesystem::set_xattr(NodeId node, const std::string& name, Bytes value, int flags,
+                                   const KillPrivilege& kill) {
+    return change_xattr(node, name, ErrorKind::kUnsupported,
+                        [&](const XattrTarget& target) -> Result<void> {
+                            if (auto r = set_lower_xattr(target, name, value, flags); !r) return r;
+                            if (!kill.wanted || name != kAccessAcl) return {};
+                            return clear_set_group_id(target, kill);
+                        });
+}
+
+// The kernel below sees us set the ACL, who may keep the bit: what it would do for the caller.
+Result<void> Filesystem::clear_set_group_id(const XattrTarget& target, const KillPrivilege& kill) {
+    const bool by_fd = target.fd >= 0;
+    const int fd = by_fd ? target.fd : target.dir->fd.get();
+    auto is = by_fd ? lower_->stat(fd) : lower_->stat_at(fd, target.entry);
+    if (!is) return fail(is.error());
+    if (!(is->st_mode & S_ISGID) || kill.caller_is_in(is->st_gid)) return {};
+    const mode_t mode = is->st_mode & 07777 & ~static_cast<mode_t>(S_ISGID);
+    auto r = by_fd ? lower_->chmod(fd, mode) : lower_->chmod_at(fd, target.entry, mode);
+    if (!r) return fail(r.error());
+    return {};
 }
 
 Result<void> Filesystem::set_lower_xattr(const XattrTarget& target, const std::string& name,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attributes: what is told of a file whose header must be read for its size, and cannot be.
+#include <endian.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <catch2/catch.hpp>
@@ -128,4 +129,75 @@ TEST_CASE("a file whose header is damaged can be looked up, and is not empty") {
     CHECK(found->attr.st_size == 1);
     volume.fs->forget(found->node, 1);
     CHECK(volume.damage.count() == 1);
+}
+
+namespace {
+
+// acl(5) as an attribute's value: owner rwx, one named user rwx, group and mask r-x, others none.
+std::string access_acl() {
+    std::string out;
+    const auto add = [&](auto value) {
+        out.append(reinterpret_cast<const char*>(&value), sizeof value);
+    };
+    const auto entry = [&](std::uint16_t tag, std::uint16_t permissions, std::uint32_t id) {
+        add(htole16(tag));
+        add(htole16(permissions));
+        add(htole32(id));
+    };
+    constexpr std::uint32_t kNoId = ~std::uint32_t{0};
+    add(htole32(2));
+    entry(1, 7, kNoId);
+    entry(2, 7, 4711);
+    entry(4, 5, kNoId);
+    entry(16, 5, kNoId);
+    entry(32, 0, kNoId);
+    return out;
+}
+
+}  // namespace
+
+TEST_CASE("an access ACL set from outside the group takes set-group-ID away") {
+    EmptyFiles volume;
+    const std::string acl = access_acl();
+    const KillPrivilege outside{true, [](gid_t) { return false; }};
+    const KillPrivilege inside{true, [](gid_t) { return true; }};
+    const auto made = [&](const char* name, mode_t type) {
+        auto entry = type == S_IFDIR ? volume.fs->mkdir(kRootNode, name, 0750, {})
+                                     : volume.fs->mknod(kRootNode, name, type | 0750, 0, {});
+        REQUIRE(entry);
+        AttrChange change;
+        change.mode_set = true;
+        change.mode = 02750;
+        REQUIRE(volume.fs->setattr(entry->node, change));
+        return entry->node;
+    };
+    for (const mode_t type : {S_IFREG, S_IFDIR, S_IFIFO}) {
+        INFO("type " << type);
+        const auto name = std::to_string(type);
+        const NodeId node = made(name.c_str(), type);
+        const auto mode = [&] {
+            auto attr = volume.fs->getattr(node);
+            REQUIRE(attr);
+            return attr->st_mode & 07777;
+        };
+        const auto set = [&](const char* which, const KillPrivilege& kill) {
+            return volume.fs->set_xattr(node, which, bytes_of(acl), 0, kill);
+        };
+        auto first = set("system.posix_acl_access", {});
+        if (!first && errno_of(first.error()) == EOPNOTSUPP) return;  // none on this file system
+        REQUIRE(first);
+        CHECK(mode() == 02750);
+        REQUIRE(set("system.posix_acl_access", inside));
+        CHECK(mode() == 02750);
+        if (type == S_IFDIR) {
+            REQUIRE(set("system.posix_acl_default", outside));
+            CHECK(mode() == 02750);
+        }
+        REQUIRE(set("system.posix_acl_access", outside));
+        CHECK(mode() == 0750);
+        auto now = volume.fs->get_xattr(node, "system.posix_acl_access");
+        REQUIRE(now);
+        CHECK(text_of(*now) == acl);
+        volume.fs->forget(node, 1);
+    }
 }
