@@ -266,6 +266,10 @@ class Filesystem {
     void start_recovery_scan();
     void recovery_scan();
     bool scan_directory(NodeId directory, std::vector<NodeId>& subdirectories);
+    // Removes what no running operation of ours can be making: unfinished files, and side files of
+    // entries that are still missing once the directory is locked.
+    void sweep(int dirfd, NodeId directory, const std::vector<std::string>& leftovers,
+               const std::vector<std::string>& side_files);
 
     std::array<std::shared_mutex, 256> namespace_locks_;
     std::shared_mutex& namespace_lock(NodeId directory) {

@@ -92,6 +92,12 @@ bool Format1::is_reserved(std::string_view entry) const {
     return has_prefix(entry, volume::kReservedPrefix) && !volume::NameCodec::is_long_entry(entry);
 }
 
+std::string Format1::entry_of_side_file(std::string_view reserved) const {
+    const std::string_view prefix = volume::kLongSidePrefix;
+    if (!has_prefix(reserved, prefix)) return {};
+    return volume::kLongEntryPrefix + std::string(reserved.substr(prefix.size()));
+}
+
 // ---- directories ----
 
 Result<std::optional<Format1::IdFile>> Format1::read_id_file(lower::LowerFs& lower, int dirfd,

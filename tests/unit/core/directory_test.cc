@@ -119,3 +119,37 @@ TEST_CASE("an id file that is not only zeros and does not authenticate is damage
         CHECK(seen.nodes.at("d").damaged);
     }
 }
+
+TEST_CASE("the scan removes side files without an entry, and no others") {
+    const std::string gone(200, 'g'), kept(200, 'k');
+    OneDirectory volume({gone, kept});
+    const std::string side = volume::kLongSidePrefix, entry = volume::kLongEntryPrefix;
+    REQUIRE(volume.with_prefix(side) == 2);
+    // As a kill between the two removals leaves it.
+    {
+        auto fs = volume.open(true);
+        Session session(*fs);
+        const auto dir = session.node("d");
+        REQUIRE(dir);
+        files::path sides = volume.lower_path();
+        std::set<std::string> before;
+        for (const auto& one : files::directory_iterator(sides))
+            before.insert(one.path().filename().string());
+        REQUIRE(fs->unlink(*dir, gone));
+        for (const auto& name : before) {
+            if (!name.starts_with(side) || files::exists(sides / name)) continue;
+            overwrite(sides / name, "left behind");
+        }
+        session.forget_all();
+        REQUIRE(fs->finish());
+    }
+    REQUIRE(volume.with_prefix(entry) == 1);
+    REQUIRE(volume.with_prefix(side) == 2);
+    volume.mend();
+    CHECK(volume.with_prefix(side) == 1);
+    auto fs = volume.open(true);
+    const Seen seen = read_all(*fs);
+    CHECK(seen.errors.empty());
+    CHECK(seen.nodes.contains("d/" + kept));
+    CHECK(volume.damage() == "");
+}
