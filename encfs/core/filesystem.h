@@ -188,6 +188,8 @@ class Filesystem {
     // For a name that a synced file gets: without its side file it would not be listed.
     Result<void> write_durable_side_file(const Place& place);
     void remove_side_file(const Place& place);
+    // Where the entry that it was written for could not be made. LOCKS: namespace, exclusive.
+    void remove_unused_side_file(const Place& place);
     mode_t mode_for(const Dir& dir, mode_t mode, const Caller& caller);
     // Owner ids for a new entry; nullopt where the lower file system gives the right ones itself.
     struct Owner {
@@ -195,8 +197,11 @@ class Filesystem {
         gid_t gid;
     };
     std::optional<Owner> owner_for(const Dir& dir, const Caller& caller);
+    // Owner and attributes of what was made by name just now; the caller takes it back on failure.
+    Result<Entry> entry_made(const Place& place, const Caller& caller);
     Result<Entry> create_file(const Place& place, mode_t mode, const Caller& caller);
     Result<Entry> make_directory(const Place& place, mode_t mode, const Caller& caller);
+    Result<Entry> link_locked(const NodeView& source, const Place& place);
     Result<lower::Fd> open_unnamed(const Dir& dir, mode_t mode, std::string& temp_name);
     Result<std::pair<File, struct stat>> make_file(const Dir& dir, mode_t mode,
                                                    const Caller& caller, std::string& temp_name);

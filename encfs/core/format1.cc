@@ -290,9 +290,13 @@ Result<std::string> Format1::encode_symlink(lower::LowerFs& lower, int rootfd,
     if (!dir) return fail(dir.error());
     auto file = lower.open(dir->get(), sealed->ref.id, O_CREAT | O_EXCL | O_WRONLY, 0600);
     if (!file) return fail(file.error());
-    if (auto r = lower.pwrite(file->get(), sealed->file_bytes, 0); !r) return fail(r.error());
+    auto written = lower.pwrite(file->get(), sealed->file_bytes, 0);
     // Nothing fsyncs a symlink: its text must be durable before its name can be.
-    if (auto r = lower.fdatasync(file->get()); !r) return fail(r.error());
+    if (written) written = lower.fdatasync(file->get());
+    if (!written) {
+        (void)lower.unlink(dir->get(), sealed->ref.id);
+        return fail(written.error());
+    }
     return std::move(sealed->lower_target);
 }
 
