@@ -150,9 +150,11 @@ class Filesystem {
 
     // ---- resolver.cc: from nodes to descriptors ----
     Result<NodeView> view(NodeId node) const;
-    Result<Dir> directory(NodeId node);
-    Result<Dir> open_directory(const NodeView& node);
-    Result<Dir> open_child(const NodeView& node);
+    // Whether the caller holds the tree lock, so that no directory is being renamed.
+    enum class Tree { kFree, kHeld };
+    Result<Dir> directory(NodeId node, Tree tree = Tree::kFree);
+    Result<Dir> open_directory(const NodeView& node, Tree tree);
+    Result<Dir> open_child(const NodeView& node, Tree tree);
     Result<File> file(NodeId node, OpenIntent intent);
     Result<File> open_file_of(const NodeView& node, OpenIntent intent);
     Result<lower::Fd> open_lower_file(const NodeView& node, OpenIntent intent);
@@ -235,6 +237,8 @@ class Filesystem {
     // Before something that may be synced is moved or linked into `directory`: the id files on the
     // way, without which it could not be reached. LOCKS: none held.
     Result<void> sync_way_to(NodeId directory);
+    // After a syncfs: the old places of renamed directories are no longer valid. LOCKS: tree,
+    // since before that syncfs (or nobody else is there).
     void finish_renames();
     void bound_renames();
     Result<void> sync_if_lost();

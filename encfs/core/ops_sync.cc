@@ -124,6 +124,8 @@ void Filesystem::bound_renames() {
         std::lock_guard lock(unsynced_mutex_);
         if (renamed_.size() < kMostRenamed) return;
     }
+    // What is renamed between the sync and the end may not be durable, and keeps its old place.
+    std::shared_lock tree(tree_lock_);
     if (lower_->syncfs(root_->fd.get())) finish_renames();
 }
 
@@ -134,7 +136,7 @@ void Filesystem::finish_renames() {
         renamed.swap(renamed_);
     }
     for (const auto& location : renamed) {
-        auto parent = directory(location.parent);
+        auto parent = directory(location.parent, Tree::kHeld);
         if (!parent) continue;
         auto fd = lower_->open((*parent)->fd.get(), location.entry, O_RDONLY | O_DIRECTORY, 0);
         if (!fd) continue;  // moved on or removed: it has an entry of its own, or needs none

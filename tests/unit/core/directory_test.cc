@@ -4,10 +4,13 @@
 #include <sys/stat.h>
 #include <catch2/catch.hpp>
 
+#include <atomic>
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
+#include "encfs/volume/dir_file.h"
 #include "encfs/volume/format.h"
 #include "tests/fake/fault_lower_fs.h"
 #include "tests/unit/core/script.h"
@@ -38,8 +41,9 @@ class OneDirectory {
         REQUIRE(fs->finish());
     }
 
-    std::unique_ptr<Filesystem> open(bool clean) {
-        return open_fs(lower_, dir_, {.clean = clean, .damage = &damage_});
+    std::unique_ptr<Filesystem> open(bool clean, std::size_t max_descriptors = 512) {
+        return open_fs(lower_, dir_,
+                       {.clean = clean, .damage = &damage_, .max_descriptors = max_descriptors});
     }
     // Opens it, waits for the scan, and marks it clean.
     void mend() {
@@ -63,6 +67,7 @@ class OneDirectory {
         return count;
     }
     std::string damage() { return damage_.text(); }
+    fake::FaultLowerFs& lower() { return lower_; }
 
   private:
     fake::ScratchDir dir_;
@@ -152,4 +157,51 @@ TEST_CASE("the scan removes side files without an entry, and no others") {
     CHECK(seen.errors.empty());
     CHECK(seen.nodes.contains("d/" + kept));
     CHECK(volume.damage() == "");
+}
+
+TEST_CASE("a directory renamed while others' renames are finished keeps its old place") {
+    const auto dir = fake::ScratchDir::in_memory();
+    const auto real = lower::make_posix_lower_fs();
+    std::atomic<bool> armed{false};
+    std::unique_ptr<Filesystem> fs;
+    std::thread other;
+    std::atomic<bool> renamed{false};
+    // Between the sync that makes a thousand renames durable and the end of their old places.
+    const auto between = [&] {
+        if (!armed.exchange(false)) return;
+        other = std::thread([&] {
+            renamed = fs->rename(kRootNode, "x", kRootNode, "x2", lower::RenameMode::kReplace)
+                          .has_value();
+        });
+        for (int i = 0; i < 300 && !renamed; ++i)
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    };
+    fs = open_fs(*real, dir, {.clean = true, .after_sync = between});
+    Session session(*fs);
+    for (const char* name : {"d0", "x", "y"})
+        REQUIRE(session.keep(fs->mkdir(kRootNode, name, 0755, {})));
+    const auto ino = fs->getattr(*session.node("x"))->st_ino;
+    for (int i = 0; i < 1023; ++i) {
+        const std::string from = "d" + std::to_string(i), to = "d" + std::to_string(i + 1);
+        REQUIRE(fs->rename(kRootNode, from, kRootNode, to, lower::RenameMode::kReplace));
+    }
+    armed = true;
+    REQUIRE(fs->rename(kRootNode, "y", kRootNode, "y2", lower::RenameMode::kReplace));
+    REQUIRE(other.joinable());
+    other.join();
+    CHECK(renamed);
+    // Nothing was synced since: power loss may bring it back to where it was.
+    for (const auto& entry : files::directory_iterator(dir.path())) {
+        struct stat is {};
+        REQUIRE(::stat(entry.path().c_str(), &is) == 0);
+        if (is.st_ino != ino) continue;
+        ByteArray<volume::kDirFileSize> bytes;
+        std::ifstream file(entry.path() / volume::kDirFileName, std::ios::binary);
+        file.read(reinterpret_cast<char*>(bytes.data()), bytes.size());
+        const auto id = volume::decode_dir_file(bytes, keys_for_tests()->current().dir_mac.bytes());
+        REQUIRE(id);
+        CHECK(id->next != volume::Binding{});
+    }
+    session.forget_all();
+    CHECK(fs->finish());
 }
