@@ -232,6 +232,7 @@ class Filesystem {
     Result<void> write_back(NodeId node, ContentFile& file, std::uint64_t off, Bytes in);
 
     // ---- ops_sync.cc ----
+    Result<void> sync_directory(const DirHandle& directory);
     Result<void> sync_ancestors(NodeId node);
     Result<void> sync_names_in(NodeId directory);
     // Before something that may be synced is moved or linked into `directory`: the id files on the

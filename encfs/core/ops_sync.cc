@@ -50,6 +50,13 @@ Result<void> Filesystem::sync_if_lost() {
     return {};
 }
 
+Result<void> Filesystem::sync_directory(const DirHandle& dir) {
+    // An O_PATH descriptor cannot be synced.
+    auto r = dir.by_path_only ? lower_->syncfs(root_->fd.get()) : lower_->fsync(dir.fd.get());
+    if (!r) return fail(r.error());
+    return {};
+}
+
 Result<void> Filesystem::sync_names_in(NodeId node) {
     std::vector<std::string> names;
     {
@@ -66,6 +73,7 @@ Result<void> Filesystem::sync_names_in(NodeId node) {
         return std::unexpected(dir.error());
     }
     for (const auto& name : names) {
+        if ((*dir)->by_path_only) break;  // what is in it may be out of reach; syncfs has it all
         auto fd = lower_->open((*dir)->fd.get(), name, O_RDONLY, 0);
         if (!fd) {
             if (fd.error().value == ENOENT) continue;
@@ -73,7 +81,7 @@ Result<void> Filesystem::sync_names_in(NodeId node) {
         }
         if (auto r = lower_->fdatasync(fd->get()); !r) return fail(r.error());
     }
-    if (auto r = lower_->fsync((*dir)->fd.get()); !r) return fail(r.error());
+    if (auto r = sync_directory(**dir); !r) return r;
     std::lock_guard lock(unsynced_mutex_);
     auto it = unsynced_.find(node);
     if (it == unsynced_.end()) return {};
@@ -115,7 +123,7 @@ Result<void> Filesystem::fsync_directory(NodeId node) {
     auto dir = directory(node);
     if (!dir) return std::unexpected(dir.error());
     if (auto r = sync_names_in(node); !r) return r;
-    if (auto r = lower_->fsync((*dir)->fd.get()); !r) return fail(r.error());
+    if (auto r = sync_directory(**dir); !r) return r;
     return sync_ancestors(node);
 }
 

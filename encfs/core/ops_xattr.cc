@@ -47,9 +47,16 @@ Result<Filesystem::XattrTarget> Filesystem::xattr_target(NodeId node, bool need_
     if (S_ISDIR(is->type)) {
         auto dir = directory(node);
         if (!dir) return std::unexpected(dir.error());
+        target.owner = (*dir)->context.id;
+        if ((*dir)->by_path_only) {  // O_PATH has none: by name
+            auto at = place_of(*is);
+            if (!at) return std::unexpected(at.error());
+            target.dir = at->dir;
+            target.entry = at->entry();
+            return target;
+        }
         target.dir = *dir;
         target.fd = (*dir)->fd.get();
-        target.owner = (*dir)->context.id;
         return target;
     }
     if (S_ISREG(is->type)) {
@@ -158,9 +165,9 @@ Result<void> Filesystem::set_lower_xattr(const XattrTarget& target, const std::s
     if (!r) return fail(r.error());
     // Lower names are longer: the list must stay one that can be read (XATTR_LIST_MAX).
     if (target.kind == XattrClass::kEncrypted) {
-        auto all = lower_->list_xattr(target.fd);
+        auto all = lower_names(target);
         if (!all && all.error().value == E2BIG) {
-            (void)lower_->remove_xattr(target.fd, target.lower_name);
+            (void)remove_lower_xattr(target);
             return fail(lower::Errno{ENOSPC});
         }
     }
@@ -168,14 +175,21 @@ Result<void> Filesystem::set_lower_xattr(const XattrTarget& target, const std::s
 }
 
 Result<void> Filesystem::remove_xattr(NodeId node, const std::string& name) {
-    return change_xattr(
-        node, name, ErrorKind::kNoAttribute, [&](const XattrTarget& target) -> Result<void> {
-            auto r = target.fd >= 0 ? lower_->remove_xattr(target.fd, target.lower_name)
-                                    : lower_->remove_xattr(target.dir->fd.get(), target.entry,
-                                                           target.lower_name);
-            if (!r) return fail(r.error());
-            return {};
-        });
+    return change_xattr(node, name, ErrorKind::kNoAttribute,
+                        [&](const XattrTarget& target) { return remove_lower_xattr(target); });
+}
+
+Result<void> Filesystem::remove_lower_xattr(const XattrTarget& target) {
+    auto r = target.fd >= 0
+                 ? lower_->remove_xattr(target.fd, target.lower_name)
+                 : lower_->remove_xattr(target.dir->fd.get(), target.entry, target.lower_name);
+    if (!r) return fail(r.error());
+    return {};
+}
+
+lower::Result<std::vector<std::string>> Filesystem::lower_names(const XattrTarget& target) {
+    return target.fd >= 0 ? lower_->list_xattr(target.fd)
+                          : lower_->list_xattr(target.dir->fd.get(), target.entry);
 }
 
 Result<std::vector<std::string>> Filesystem::list_xattr(NodeId node) {
@@ -184,8 +198,7 @@ Result<std::vector<std::string>> Filesystem::list_xattr(NodeId node) {
     const bool encrypted = S_ISREG(is->type) || S_ISDIR(is->type);
     auto target = xattr_target(node, false);
     if (!target) return std::unexpected(target.error());
-    auto names = target->fd >= 0 ? lower_->list_xattr(target->fd)
-                                 : lower_->list_xattr(target->dir->fd.get(), target->entry);
+    auto names = lower_names(*target);
     if (!names) {
         if (names.error().value == EOPNOTSUPP) return std::vector<std::string>{};
         return fail(names.error());

@@ -205,3 +205,26 @@ TEST_CASE("a directory renamed while others' renames are finished keeps its old 
     session.forget_all();
     CHECK(fs->finish());
 }
+
+TEST_CASE("what lies in a directory that may not be read can be synced") {
+    OneDirectory volume;
+    auto fs = volume.open(true, 1);
+    Session session(*fs);
+    REQUIRE(session.keep(fs->mkdir(kRootNode, "closed", 0755, {})));
+    const auto closed = session.node("closed");
+    REQUIRE(session.keep(fs->create(*closed, "f", 0644, {})));
+    const auto node = session.node("closed/f");
+    REQUIRE(node);
+    // Puts its handle out; then it can be opened by path only, as one of mode 0311 is.
+    REQUIRE(session.node("d"));
+    REQUIRE(fs->list(*session.node("d"), 0, ListMode::kNames, [](auto&) { return true; }));
+    volume.lower().fail_at(1, EACCES, fake::Calls::named("open"));
+    REQUIRE(fs->lookup(*closed, "none").error().kind == ErrorKind::kNotFound);
+    CHECK(fs->fsync(*node, false));
+    CHECK(fs->fsync_directory(*closed));
+    const auto none = fs->get_xattr(*closed, "user.none");
+    REQUIRE_FALSE(none);
+    CHECK(errno_of(none.error()) == ENODATA);
+    CHECK(fs->set_xattr(*closed, "user.x", bytes_of("v"), 0));
+    session.forget_all();
+}
