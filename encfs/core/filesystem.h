@@ -324,8 +324,13 @@ class Filesystem {
     // Names of small files of ours that must be durable before anything below them counts as
     // durable, by directory; and directories whose old place is still valid.
     std::mutex unsynced_mutex_;
-    std::unordered_map<NodeId, std::vector<std::string>> unsynced_;
+    struct Unsynced {
+        std::string name;
+        std::uint64_t number;  // in the order of writing: a name may be written again
+    };
+    std::unordered_map<NodeId, std::vector<Unsynced>> unsynced_;
     std::size_t unsynced_count_ = 0;
+    std::uint64_t unsynced_number_ = 0;
     std::vector<Location> renamed_;
     // How often some of them were forgotten, and how many of those times a syncfs came after.
     std::uint64_t lost_count_ = 0;

@@ -22,7 +22,7 @@ void Filesystem::note_unsynced(NodeId directory, std::vector<std::string> names)
         std::lock_guard lock(unsynced_mutex_);
         auto& known = unsynced_[directory];
         unsynced_count_ += names.size();
-        for (auto& name : names) known.push_back(std::move(name));
+        for (auto& name : names) known.push_back({std::move(name), ++unsynced_number_});
         count = unsynced_count_;
     }
     if (count <= kMostUnsynced) return;
@@ -58,12 +58,14 @@ Result<void> Filesystem::sync_directory(const DirHandle& dir) {
 }
 
 Result<void> Filesystem::sync_names_in(NodeId node) {
-    std::vector<std::string> names;
+    std::vector<Unsynced> files;
+    std::uint64_t newest;
     {
         std::lock_guard lock(unsynced_mutex_);
         auto it = unsynced_.find(node);
         if (it == unsynced_.end()) return {};
-        names = it->second;
+        files = it->second;
+        newest = unsynced_number_;
     }
     auto dir = directory(node);
     if (!dir) {
@@ -72,7 +74,7 @@ Result<void> Filesystem::sync_names_in(NodeId node) {
         if (kind == ErrorKind::kNotFound || kind == ErrorKind::kStale) return {};
         return std::unexpected(dir.error());
     }
-    for (const auto& name : names) {
+    for (const auto& [name, number] : files) {
         if ((*dir)->by_path_only) break;  // what is in it may be out of reach; syncfs has it all
         auto fd = lower_->open((*dir)->fd.get(), name, O_RDONLY, 0);
         if (!fd) {
@@ -85,10 +87,9 @@ Result<void> Filesystem::sync_names_in(NodeId node) {
     std::lock_guard lock(unsynced_mutex_);
     auto it = unsynced_.find(node);
     if (it == unsynced_.end()) return {};
-    // Only those that were synced: more may have come.
-    const std::size_t synced = std::erase_if(it->second, [&](const std::string& name) {
-        return std::find(names.begin(), names.end(), name) != names.end();
-    });
+    // Only those that were synced: more may have come, one of the same name among them.
+    const std::size_t synced =
+        std::erase_if(it->second, [newest](const Unsynced& file) { return file.number <= newest; });
     unsynced_count_ -= std::min(unsynced_count_, synced);
     if (it->second.empty()) unsynced_.erase(it);
     return {};

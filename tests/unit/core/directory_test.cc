@@ -228,3 +228,31 @@ TEST_CASE("what lies in a directory that may not be read can be synced") {
     CHECK(fs->set_xattr(*closed, "user.x", bytes_of("v"), 0));
     session.forget_all();
 }
+
+TEST_CASE("a side file written anew while its directory is synced is synced by the next one") {
+    const std::string name(200, 'n');
+    const auto dir = fake::ScratchDir::in_memory();
+    fake::FaultLowerFs lower;
+    std::unique_ptr<Filesystem> fs;
+    NodeId second = 0;
+    bool armed = false;
+    const auto again = [&] {
+        if (!armed) return;
+        armed = false;
+        REQUIRE(fs->unlink(kRootNode, name));
+        auto made = fs->create(kRootNode, name, 0644, {});
+        REQUIRE(made);
+        second = made->node;
+    };
+    fs = open_fs(lower, dir, {.clean = true, .after_sync = again});
+    auto first = fs->create(kRootNode, name, 0644, {});
+    REQUIRE(first);
+    armed = true;
+    REQUIRE(fs->fsync_directory(kRootNode));
+    REQUIRE(second != 0);
+    lower.forget_calls();
+    REQUIRE(fs->fsync(second, true));
+    CHECK(lower.count(fake::Calls::named("fdatasync")) == 2);  // contents and side file
+    fs->forget(first->node, 1);
+    fs->forget(second, 1);
+}
