@@ -35,8 +35,18 @@ void Filesystem::recovery_scan() {
 
 bool Filesystem::scan_directory(NodeId node, std::vector<NodeId>& subdirectories) {
     auto dir = directory(node);
+    // Removed meanwhile: there is nothing to mend.
+    auto gone = [&] {
+        auto is = table_->view(node);
+        if (is && is->location) {
+            // An rmdir under way holds this until the table has it.
+            std::shared_lock removing(namespace_lock(is->location->parent));
+            is = table_->view(node);
+        }
+        return !is || is->gone;
+    };
     // What lies below a damaged directory cannot be reached, and so is not half written by us.
-    if (!dir) return dir.error().kind == ErrorKind::kDamaged;
+    if (!dir) return dir.error().kind == ErrorKind::kDamaged || gone();
     std::vector<std::string> entries, leftovers, side_files;
     const int dirfd = (*dir)->fd.get();
     auto listed = lower_->list(dirfd, [&](const lower::DirEntry& entry) {
@@ -48,7 +58,7 @@ bool Filesystem::scan_directory(NodeId node, std::vector<NodeId>& subdirectories
             side_files.emplace_back(entry.name);
         return !stopping_;
     });
-    if (!listed) return false;
+    if (!listed) return gone();
     bool good = true;
     for (const auto& entry : entries) {
         if (stopping_) return false;

@@ -256,3 +256,26 @@ TEST_CASE("a side file written anew while its directory is synced is synced by t
     fs->forget(first->node, 1);
     fs->forget(second, 1);
 }
+
+TEST_CASE("directories removed beside the scan do not leave it incomplete") {
+    OneDirectory volume;
+    constexpr int kDirectories = 600;
+    {
+        auto fs = volume.open(true);
+        Session session(*fs);
+        for (int i = 0; i < kDirectories; ++i)
+            REQUIRE(session.keep(fs->mkdir(kRootNode, std::to_string(i), 0755, {})));
+        session.forget_all();
+    }
+    const std::size_t before = threads_now();
+    auto fs = volume.open(false);
+    for (int i = 0; i < kDirectories; ++i) {
+        const auto name = std::to_string(i);
+        const auto found = fs->lookup(kRootNode, name);  // as the kernel does
+        REQUIRE(found);
+        REQUIRE(fs->rmdir(kRootNode, name));
+        fs->forget(found->node, 1);
+    }
+    wait_for_scan(before);
+    CHECK(fs->finish());
+}
