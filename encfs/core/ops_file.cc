@@ -81,7 +81,8 @@ Result<void> Filesystem::fsync(NodeId node, bool data_only) {
     auto is = view(node);
     if (!is) return std::unexpected(is.error());
     if (!S_ISREG(is->type)) return {};
-    auto opened = file(node, OpenIntent::kWrite);
+    // Also of a file that cannot be written (immutable): then nothing of ours waits.
+    auto opened = file(node, OpenIntent::kRead);
     if (!opened) return std::unexpected(opened.error());
     if (auto r = (*opened)->sync(data_only); !r) return r;
     return sync_ancestors(node);

@@ -93,6 +93,19 @@ TEST_CASE("attributes that need the header fail with the error that its reading 
     volume.fs->forget(found->node, 1);
 }
 
+TEST_CASE("a file that cannot be opened for writing can be synced") {
+    EmptyFiles volume;
+    volume.open(1);
+    const auto found = volume.fs->lookup(kRootNode, "f");
+    REQUIRE(found);
+    for (const int error : {EPERM, EROFS, EACCES}) {
+        volume.put_out_f();
+        volume.lower.fail_at(1, error, Calls::named("open"));  // the first try, O_RDWR
+        CHECK(volume.fs->fsync(found->node, false));
+    }
+    volume.fs->forget(found->node, 1);
+}
+
 TEST_CASE("a listing leaves out the attributes that it cannot have") {
     EmptyFiles volume;
     volume.open();
