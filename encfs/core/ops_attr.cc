@@ -131,6 +131,9 @@ Result<void> Filesystem::change_size(const NodeView& node, std::uint64_t size) {
         if (!at) return std::unexpected(at.error());
         auto fd = open_lower_file(node, OpenIntent::kWrite);
         if (!fd) return std::unexpected(fd.error());
+        auto is = lower_->stat(fd->get());
+        if (!is) return fail(is.error());
+        if (is->st_ino != node.ino) return fail(ErrorKind::kStale);
         if (auto r = lower_->truncate(fd->get(), 0); !r) return fail(r.error());
         auto fresh = format_->create_content(*lower_, std::move(*fd));
         if (!fresh) return std::unexpected(fresh.error());
@@ -162,10 +165,14 @@ Result<void> Filesystem::change_owner_mode_times(const NodeView& node, const Att
         if (!own->by_path_only) fd = own->fd.get();
     }
     Place at;
+    std::shared_lock<std::shared_mutex> names;
     if (fd < 0) {
         auto found = place_of(node);
         if (!found) return std::unexpected(found.error());
         at = std::move(*found);
+        // By name, while it is held: it may have become another file's.
+        names = std::shared_lock(namespace_lock(at.location.parent));
+        if (!table_->is_at(node.id, at.location)) return fail(ErrorKind::kStale);
     }
     auto done = [](lower::Result<void> r) -> Result<void> {
         if (!r) return fail(r.error());

@@ -311,7 +311,9 @@ Result<Entry> Filesystem::link_locked(const NodeView& source, const Place& at) {
     }
     table_->add_location(source.id, at.location);
     auto is = lower_->stat_at(dirfd, at.entry());
-    auto entry = is ? entry_of(at, *is) : fail(is.error());
+    auto entry = !is                        ? fail(is.error())
+                 : is->st_ino != source.ino ? fail(ErrorKind::kStale)  // its name was another's
+                                            : entry_of(at, *is);
     if (!entry) {
         (void)lower_->unlink(dirfd, at.entry());
         table_->remove_location(source.id, at.location, source.gone);

@@ -330,3 +330,32 @@ TEST_CASE("references that come back at once still settle the file") {
     }
     CHECK(wrong == 0);
 }
+
+TEST_CASE("a change of attributes never meets the file that took the name") {
+    const auto dir = fake::ScratchDir::in_memory();
+    const auto real = lower::make_posix_lower_fs();
+    auto fs = open_fs(*real, dir, {.clean = true});
+    const auto mine = fs->mknod(kRootNode, "mine", S_IFIFO | 0600, 0, {});
+    const auto other = fs->mknod(kRootNode, "other", S_IFIFO | 0600, 0, {});
+    REQUIRE(mine);
+    REQUIRE(other);
+    std::atomic<bool> end{false};
+    std::thread exchanging([&] {
+        while (!end)
+            (void)fs->rename(kRootNode, "mine", kRootNode, "other", lower::RenameMode::kExchange);
+    });
+    int changed = 0;
+    for (int i = 0; i < 20'000; ++i) {
+        AttrChange change;
+        change.mode_set = true;
+        change.mode = 0640;
+        changed += fs->setattr(mine->node, change).has_value();
+    }
+    end = true;
+    exchanging.join();
+    CHECK(changed > 0);
+    CHECK((fs->getattr(mine->node)->st_mode & 07777) == 0640);
+    CHECK((fs->getattr(other->node)->st_mode & 07777) == 0600);
+    fs->forget(mine->node, 1);
+    fs->forget(other->node, 1);
+}
