@@ -44,7 +44,12 @@ Result<void> Filesystem::complete(NodeId node, const Place& at, struct stat& att
         attr.st_size = static_cast<off_t>((*opened)->size());
         return {};
     }
-    if (!size_stays_unknown(opened.error())) return std::unexpected(opened.error());
+    // With others at work below, another name of it may be gone; what is told then soon passes.
+    const bool moved = opened.error().kind == ErrorKind::kStale ||
+                       opened.error().kind == ErrorKind::kNotFound ||
+                       is_errno(opened.error(), ENOENT);
+    if (!size_stays_unknown(opened.error()) && !(options_.shared && moved))
+        return std::unexpected(opened.error());
     // Its size must not be 0: nothing would be read, and damage would look like an empty file.
     attr.st_size = std::max<off_t>(attr.st_size, 1);
     return {};

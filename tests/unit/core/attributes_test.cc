@@ -32,10 +32,13 @@ struct EmptyFiles {
         }
         REQUIRE(fs->finish());
     }
-    void open(std::size_t max_descriptors = 512) {
+    void open(std::size_t max_descriptors = 512, bool shared = false) {
         fs.reset();
         fs = open_fs(lower, dir,
-                     {.clean = true, .damage = &damage, .max_descriptors = max_descriptors});
+                     {.clean = true,
+                      .damage = &damage,
+                      .max_descriptors = max_descriptors,
+                      .shared = shared});
     }
     // With so few descriptors that one file stays open: another one.
     void put_out_f() {
@@ -104,6 +107,22 @@ TEST_CASE("a file that cannot be opened for writing can be synced") {
         CHECK(volume.fs->fsync(found->node, false));
     }
     volume.fs->forget(found->node, 1);
+}
+
+TEST_CASE("a name is found although another one of its file went behind a shared mount") {
+    EmptyFiles volume;
+    volume.open(1, true);
+    const auto found = volume.fs->lookup(kRootNode, "f");
+    REQUIRE(found);
+    std::string entry;
+    REQUIRE(volume.lower.list(volume.dir.fd(), [&](const lower::DirEntry& e) {
+        if (e.ino == found->attr.st_ino) entry = e.name;
+        return true;
+    }));
+    REQUIRE(volume.fs->link(found->node, kRootNode, "h"));
+    volume.put_out_f();
+    REQUIRE(::unlink(volume.dir.path(entry).c_str()) == 0);
+    CHECK(volume.fs->lookup(kRootNode, "h"));
 }
 
 TEST_CASE("a listing leaves out the attributes that it cannot have") {
