@@ -26,27 +26,23 @@ struct StatsOptions {
 };
 
 Outcome<Json> ask(const StatsOptions& options) {
-    const auto mountpoint = daemon::resolve_mountpoint(options.mountpoint);
-    if (!mountpoint) return std::unexpected(mountpoint.error());
-    const auto entry = daemon::find_mount(*mountpoint);
-    if (!entry || !daemon::is_extencfs(*entry)) {
-        return daemon::fail(FailureKind::kNotMounted, *mountpoint,
-                            " is not a mount of extencfs; check the path");
-    }
+    const auto entry = daemon::find_own_mount(options.mountpoint);
+    if (!entry) return std::unexpected(entry.error());
+    const std::string& mountpoint = entry->mountpoint;
     // One request for both, so that nothing is counted between them and lost.
-    const auto answer = daemon::control_request(*mountpoint, entry->user_id.value_or(geteuid()),
+    const auto answer = daemon::control_request(mountpoint, entry->user_id.value_or(geteuid()),
                                                 options.reset ? "stats reset" : "stats",
                                                 daemon::Wait::kForAnswer, 30);
     if (!answer) {
         if (answer.error().kind != FailureKind::kNotMounted) {
             return std::unexpected(answer.error());
         }
-        return daemon::fail(FailureKind::kControl, "the daemon of ", *mountpoint,
+        return daemon::fail(FailureKind::kControl, "the daemon of ", mountpoint,
                             " does not answer; it may have been killed, unmount and mount again");
     }
     Json stats = Json::parse(*answer, nullptr, false);
     if (!stats.is_object() || !stats.contains("requests")) {
-        return daemon::fail(FailureKind::kControl, "the daemon of ", *mountpoint,
+        return daemon::fail(FailureKind::kControl, "the daemon of ", mountpoint,
                             " answered nonsense; is it of the same version?");
     }
     return stats;

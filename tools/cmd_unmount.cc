@@ -33,21 +33,17 @@ Outcome<void> understood(const std::string& mountpoint, const std::string& answe
 }
 
 Outcome<void> unmount(const UnmountOptions& options) {
-    const auto mountpoint = daemon::resolve_mountpoint(options.mountpoint);
-    if (!mountpoint) return std::unexpected(mountpoint.error());
-    const auto entry = daemon::find_mount(*mountpoint);
-    if (!entry || !daemon::is_extencfs(*entry)) {
-        return daemon::fail(FailureKind::kNotMounted, *mountpoint,
-                            " is not a mount of extencfs; check the path");
-    }
-    if (options.lazy) return daemon::unmount_path(*mountpoint, daemon::Detach::kLazily);
+    const auto entry = daemon::find_own_mount(options.mountpoint);
+    if (!entry) return std::unexpected(entry.error());
+    const std::string& mountpoint = entry->mountpoint;
+    if (options.lazy) return daemon::unmount_path(mountpoint, daemon::Detach::kLazily);
     const Progress progress("Unmounting");
-    const auto answer = daemon::control_request(*mountpoint, entry->user_id.value_or(geteuid()),
+    const auto answer = daemon::control_request(mountpoint, entry->user_id.value_or(geteuid()),
                                                 "unmount", daemon::Wait::kUntilExit);
-    if (answer) return understood(*mountpoint, *answer);
+    if (answer) return understood(mountpoint, *answer);
     // A daemon that was killed leaves its mount behind.
     if (answer.error().kind == FailureKind::kNotMounted) {
-        return daemon::unmount_path(*mountpoint, daemon::Detach::kNow);
+        return daemon::unmount_path(mountpoint, daemon::Detach::kNow);
     }
     return std::unexpected(answer.error());
 }

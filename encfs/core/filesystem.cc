@@ -92,6 +92,8 @@ Result<Entry> Filesystem::lookup(NodeId parent, std::string_view name) {
 }
 
 void Filesystem::forget(NodeId node, std::uint64_t count) {
+    // References may come back on several threads: one of them is the last.
+    std::lock_guard last(open_locks_[node % open_locks_.size()]);
     // Before the node goes: afterwards its lower file may be opened again, under another node.
     if (table_->is_last(node, count)) {
         // A failure was told to whoever waited for a sync; the volume is not clean any more.

@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <type_traits>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -118,7 +119,9 @@ class Filesystem {
 
     // ---- extended attributes: full names ("user.x") ----
     Result<ByteVector> get_xattr(NodeId node, const std::string& name);
-    Result<void> set_xattr(NodeId node, const std::string& name, Bytes value, int flags);
+    // `kill`: an access ACL set by somebody outside the file's group takes set-group-ID away.
+    Result<void> set_xattr(NodeId node, const std::string& name, Bytes value, int flags,
+                           const KillPrivilege& kill = {});
     Result<void> remove_xattr(NodeId node, const std::string& name);
     Result<std::vector<std::string>> list_xattr(NodeId node);
 
@@ -147,9 +150,11 @@ class Filesystem {
 
     // ---- resolver.cc: from nodes to descriptors ----
     Result<NodeView> view(NodeId node) const;
-    Result<Dir> directory(NodeId node);
-    Result<Dir> open_directory(const NodeView& node);
-    Result<Dir> open_child(const NodeView& node);
+    // Whether the caller holds the tree lock, so that no directory is being renamed.
+    enum class Tree { kFree, kHeld };
+    Result<Dir> directory(NodeId node, Tree tree = Tree::kFree);
+    Result<Dir> open_directory(const NodeView& node, Tree tree);
+    Result<Dir> open_child(const NodeView& node, Tree tree);
     Result<File> file(NodeId node, OpenIntent intent);
     Result<File> open_file_of(const NodeView& node, OpenIntent intent);
     Result<lower::Fd> open_lower_file(const NodeView& node, OpenIntent intent);
@@ -177,10 +182,16 @@ class Filesystem {
     Result<void> clear_suid(int fd, const KillPrivilege& kill);
 
     // ---- ops_create.cc ----
+    // What all that make a name have in common: `make(place)` makes it, with the namespace locked,
+    // the sink told and the side file written.
+    template <typename Make>
+    Result<Entry> make_name(NodeId parent, std::string_view name, const Make& make);
     Result<void> write_side_file(const Place& place);
     // For a name that a synced file gets: without its side file it would not be listed.
     Result<void> write_durable_side_file(const Place& place);
     void remove_side_file(const Place& place);
+    // Where the entry that it was written for could not be made. LOCKS: namespace, exclusive.
+    void remove_unused_side_file(const Place& place);
     mode_t mode_for(const Dir& dir, mode_t mode, const Caller& caller);
     // Owner ids for a new entry; nullopt where the lower file system gives the right ones itself.
     struct Owner {
@@ -188,7 +199,11 @@ class Filesystem {
         gid_t gid;
     };
     std::optional<Owner> owner_for(const Dir& dir, const Caller& caller);
+    // Owner and attributes of what was made by name just now; the caller takes it back on failure.
+    Result<Entry> entry_made(const Place& place, const Caller& caller);
     Result<Entry> create_file(const Place& place, mode_t mode, const Caller& caller);
+    Result<Entry> make_directory(const Place& place, mode_t mode, const Caller& caller);
+    Result<Entry> link_locked(const NodeView& source, const Place& place);
     Result<lower::Fd> open_unnamed(const Dir& dir, mode_t mode, std::string& temp_name);
     Result<std::pair<File, struct stat>> make_file(const Dir& dir, mode_t mode,
                                                    const Caller& caller, std::string& temp_name);
@@ -209,34 +224,62 @@ class Filesystem {
     Result<void> prepare_directory_move(const Place& from, const Place& to, NodeId node);
     std::string long_symlink_target(const Place& place, const struct stat& lower_stat);
 
+    // ---- ops_file.cc ----
+    // Opens the file for writing, tells the sink, and takes set-user-ID away before `change(file)`.
+    template <typename Change>
+    auto change_contents(NodeId node, const KillPrivilege& kill, const Change& change)
+        -> std::invoke_result_t<Change, ContentFile&>;
+    Result<void> write_back(NodeId node, ContentFile& file, std::uint64_t off, Bytes in);
+
     // ---- ops_sync.cc ----
+    Result<void> sync_directory(const DirHandle& directory);
     Result<void> sync_ancestors(NodeId node);
     Result<void> sync_names_in(NodeId directory);
     // Before something that may be synced is moved or linked into `directory`: the id files on the
     // way, without which it could not be reached. LOCKS: none held.
     Result<void> sync_way_to(NodeId directory);
+    // After a syncfs: the old places of renamed directories are no longer valid. LOCKS: tree,
+    // since before that syncfs (or nobody else is there).
     void finish_renames();
     void bound_renames();
     Result<void> sync_if_lost();
 
     // ---- ops_xattr.cc ----
+    enum class XattrClass { kEncrypted, kAcl, kRefused, kInvalid, kUnknown };
     struct XattrTarget {
         Dir dir;  // name-based access ...
         std::string entry;
         int fd = -1;  // ... or by descriptor where there is no name
         File file;    // keeps fd open
         ByteArray<16> owner{};
+        std::uint64_t ino = 0;
+        XattrClass kind = XattrClass::kUnknown;  // of one attribute ...
+        std::string lower_name;                  // ... and its name below
     };
-    enum class XattrClass { kEncrypted, kAcl, kRefused, kInvalid, kUnknown };
     static XattrClass classify(const std::string& name);
     // Why an attribute of that class cannot be had; `refused` for the refused ones.
     static std::optional<ErrorKind> refusal(XattrClass kind, ErrorKind refused);
     Result<XattrTarget> xattr_target(NodeId node, bool need_owner);
+    // The target with one attribute of it.
+    Result<XattrTarget> xattr_named(NodeId node, const std::string& name, ErrorKind refused);
+    // What setting and removing one have in common: `change(target)` with the sink told.
+    template <typename Change>
+    Result<void> change_xattr(NodeId node, const std::string& name, ErrorKind refused,
+                              const Change& change);
+    Result<void> remove_lower_xattr(const XattrTarget& target);
+    lower::Result<std::vector<std::string>> lower_names(const XattrTarget& target);
+    Result<void> clear_set_group_id(const XattrTarget& target, const KillPrivilege& kill);
+    Result<void> set_lower_xattr(const XattrTarget& target, const std::string& name, Bytes value,
+                                 int flags);
 
     // ---- recovery_scan.cc ----
     void start_recovery_scan();
     void recovery_scan();
     bool scan_directory(NodeId directory, std::vector<NodeId>& subdirectories);
+    // Removes what no running operation of ours can be making: unfinished files, and side files of
+    // entries that are still missing once the directory is locked.
+    void sweep(int dirfd, NodeId directory, const std::vector<std::string>& leftovers,
+               const std::vector<std::string>& side_files);
 
     std::array<std::shared_mutex, 256> namespace_locks_;
     std::shared_mutex& namespace_lock(NodeId directory) {
@@ -281,8 +324,13 @@ class Filesystem {
     // Names of small files of ours that must be durable before anything below them counts as
     // durable, by directory; and directories whose old place is still valid.
     std::mutex unsynced_mutex_;
-    std::unordered_map<NodeId, std::vector<std::string>> unsynced_;
+    struct Unsynced {
+        std::string name;
+        std::uint64_t number;  // in the order of writing: a name may be written again
+    };
+    std::unordered_map<NodeId, std::vector<Unsynced>> unsynced_;
     std::size_t unsynced_count_ = 0;
+    std::uint64_t unsynced_number_ = 0;
     std::vector<Location> renamed_;
     // How often some of them were forgotten, and how many of those times a syncfs came after.
     std::uint64_t lost_count_ = 0;

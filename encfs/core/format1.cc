@@ -19,8 +19,8 @@ bool has_prefix(std::string_view text, std::string_view prefix) {
     return text.starts_with(prefix);
 }
 
-bool is_zero(const volume::Binding& binding) {
-    return binding == volume::Binding{};
+bool is_zero(Bytes bytes) {
+    return std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; });
 }
 
 // Whether a directory holds nothing but names that `reserved` accepts.
@@ -92,6 +92,12 @@ bool Format1::is_reserved(std::string_view entry) const {
     return has_prefix(entry, volume::kReservedPrefix) && !volume::NameCodec::is_long_entry(entry);
 }
 
+std::string Format1::entry_of_side_file(std::string_view reserved) const {
+    const std::string_view prefix = volume::kLongSidePrefix;
+    if (!has_prefix(reserved, prefix)) return {};
+    return volume::kLongEntryPrefix + std::string(reserved.substr(prefix.size()));
+}
+
 // ---- directories ----
 
 Result<std::optional<Format1::IdFile>> Format1::read_id_file(lower::LowerFs& lower, int dirfd,
@@ -104,7 +110,8 @@ Result<std::optional<Format1::IdFile>> Format1::read_id_file(lower::LowerFs& low
     ByteArray<volume::kDirFileSize> bytes;
     auto got = lower.pread(fd->get(), bytes, 0);
     if (!got) return fail(got.error());
-    if (*got == 0) return std::nullopt;
+    // Never written as far as the disk knows: power loss may keep a size without its bytes.
+    if (is_zero(Bytes(bytes).first(*got))) return std::nullopt;
     if (*got < bytes.size())
         return std::unexpected(damaged(dirfd, "the directory's id file is cut off"));
     // The newest generation first: during a rotation both occur.
@@ -283,9 +290,13 @@ Result<std::string> Format1::encode_symlink(lower::LowerFs& lower, int rootfd,
     if (!dir) return fail(dir.error());
     auto file = lower.open(dir->get(), sealed->ref.id, O_CREAT | O_EXCL | O_WRONLY, 0600);
     if (!file) return fail(file.error());
-    if (auto r = lower.pwrite(file->get(), sealed->file_bytes, 0); !r) return fail(r.error());
+    auto written = lower.pwrite(file->get(), sealed->file_bytes, 0);
     // Nothing fsyncs a symlink: its text must be durable before its name can be.
-    if (auto r = lower.fdatasync(file->get()); !r) return fail(r.error());
+    if (written) written = lower.fdatasync(file->get());
+    if (!written) {
+        (void)lower.unlink(dir->get(), sealed->ref.id);
+        return fail(written.error());
+    }
     return std::move(sealed->lower_target);
 }
 

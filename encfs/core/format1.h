@@ -22,6 +22,7 @@ class Format1 final : public VolumeFormat {
     Result<std::string> decode_name(lower::LowerFs& lower, int dirfd, const DirContext& dir,
                                     std::string_view entry) const override;
     bool is_reserved(std::string_view entry) const override;
+    std::string entry_of_side_file(std::string_view reserved) const override;
     Result<DirContext> open_directory(lower::LowerFs& lower, int dirfd, const DirContext& parent,
                                       std::string_view entry,
                                       std::vector<std::string>& unsynced) const override;
@@ -67,7 +68,7 @@ class Format1 final : public VolumeFormat {
         volume::DirFile dir;
         const volume::GenerationKeys* keys;
     };
-    // nullopt where the file is missing or empty.
+    // nullopt where the file is missing or holds no byte that is not zero.
     Result<std::optional<IdFile>> read_id_file(lower::LowerFs& lower, int dirfd, int flags) const;
     Result<void> write_id_file(lower::LowerFs& lower, const IdFile& file) const;
     // A first one, with that id.

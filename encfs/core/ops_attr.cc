@@ -9,6 +9,16 @@
 
 namespace extencfs::core {
 
+namespace {
+
+// Whether a file that cannot be opened has attributes all the same: it is damaged as a whole, or
+// not ours to read. Any other error may pass, and the kernel would keep a wrong size for ever.
+bool size_stays_unknown(const Error& error) {
+    return error.kind == ErrorKind::kDamaged || is_errno(error, EACCES) || is_errno(error, EPERM);
+}
+
+}  // namespace
+
 // Makes of the lower attributes what the upper file system shows: sizes are plaintext sizes.
 Result<void> Filesystem::complete(NodeId node, const Place& at, struct stat& attr) {
     if (S_ISLNK(attr.st_mode)) {
@@ -32,11 +42,16 @@ Result<void> Filesystem::complete(NodeId node, const Place& at, struct stat& att
     auto opened = file(node, OpenIntent::kRead);
     if (opened) {
         attr.st_size = static_cast<off_t>((*opened)->size());
-    } else {
-        // Damaged as a whole. Its size is unknown, but must not be 0: nothing would be read, and
-        // damage would look like an empty file.
-        attr.st_size = std::max<off_t>(attr.st_size, 1);
+        return {};
     }
+    // With others at work below, another name of it may be gone; what is told then soon passes.
+    const bool moved = opened.error().kind == ErrorKind::kStale ||
+                       opened.error().kind == ErrorKind::kNotFound ||
+                       is_errno(opened.error(), ENOENT);
+    if (!size_stays_unknown(opened.error()) && !(options_.shared && moved))
+        return std::unexpected(opened.error());
+    // Its size must not be 0: nothing would be read, and damage would look like an empty file.
+    attr.st_size = std::max<off_t>(attr.st_size, 1);
     return {};
 }
 
@@ -67,6 +82,9 @@ Result<struct stat> Filesystem::attr_of(const NodeView& node) {
         if (S_ISREG(node.type)) {
             auto opened = file(node.id, OpenIntent::kRead);
             if (opened) return attr_of(node);
+            // kStale: the lower file could not be opened when its name went.
+            if (!size_stays_unknown(opened.error()) && opened.error().kind != ErrorKind::kStale)
+                return std::unexpected(opened.error());
         }
         std::lock_guard lock(nameless_mutex_);
         auto it = nameless_.find(node.id);
@@ -118,6 +136,9 @@ Result<void> Filesystem::change_size(const NodeView& node, std::uint64_t size) {
         if (!at) return std::unexpected(at.error());
         auto fd = open_lower_file(node, OpenIntent::kWrite);
         if (!fd) return std::unexpected(fd.error());
+        auto is = lower_->stat(fd->get());
+        if (!is) return fail(is.error());
+        if (is->st_ino != node.ino) return fail(ErrorKind::kStale);
         if (auto r = lower_->truncate(fd->get(), 0); !r) return fail(r.error());
         auto fresh = format_->create_content(*lower_, std::move(*fd));
         if (!fresh) return std::unexpected(fresh.error());
@@ -149,10 +170,14 @@ Result<void> Filesystem::change_owner_mode_times(const NodeView& node, const Att
         if (!own->by_path_only) fd = own->fd.get();
     }
     Place at;
+    std::shared_lock<std::shared_mutex> names;
     if (fd < 0) {
         auto found = place_of(node);
         if (!found) return std::unexpected(found.error());
         at = std::move(*found);
+        // By name, while it is held: it may have become another file's.
+        names = std::shared_lock(namespace_lock(at.location.parent));
+        if (!table_->is_at(node.id, at.location)) return fail(ErrorKind::kStale);
     }
     auto done = [](lower::Result<void> r) -> Result<void> {
         if (!r) return fail(r.error());

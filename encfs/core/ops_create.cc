@@ -50,8 +50,14 @@ Result<void> Filesystem::write_durable_side_file(const Place& at) {
 }
 
 void Filesystem::remove_side_file(const Place& at) {
-    // A side file without its entry is hidden, and reused or swept later.
+    // A side file without its entry is hidden, and used again or swept later.
     if (!at.name.side_name.empty()) (void)lower_->unlink(at.dir->fd.get(), at.name.side_name);
+}
+
+void Filesystem::remove_unused_side_file(const Place& at) {
+    if (at.name.side_name.empty()) return;
+    auto is = lower_->stat_at(at.dir->fd.get(), at.entry());
+    if (!is && is.error().value == ENOENT) remove_side_file(at);
 }
 
 // ---- owner and mode ----
@@ -137,6 +143,30 @@ Result<Entry> Filesystem::create_file(const Place& at, mode_t mode, const Caller
     return entry;
 }
 
+Result<Entry> Filesystem::entry_made(const Place& at, const Caller& caller) {
+    const int dirfd = at.dir->fd.get();
+    if (auto owner = owner_for(at.dir, caller)) {
+        if (auto r = lower_->chown_at(dirfd, at.entry(), owner->uid, owner->gid); !r)
+            return fail(r.error());
+    }
+    auto is = lower_->stat_at(dirfd, at.entry());
+    if (!is) return fail(is.error());
+    return entry_of(at, *is);
+}
+
+template <typename Make>
+Result<Entry> Filesystem::make_name(NodeId parent, std::string_view name, const Make& make) {
+    if (options_.read_only) return fail(ErrorKind::kReadOnly);
+    auto at = place(parent, name);
+    if (!at) return std::unexpected(at.error());
+    NamespaceGuard names(*this, {parent});
+    ChangeScope scope(*sink_, {.parents = {parent}, .names = {name}});
+    auto wrote = write_side_file(*at);
+    auto made = wrote ? make(*at) : std::unexpected(wrote.error());
+    if (!made) remove_unused_side_file(*at);
+    return made;
+}
+
 Result<Entry> Filesystem::create(NodeId parent, std::string_view name, mode_t mode,
                                  const Caller& caller) {
     return mknod(parent, name, S_IFREG | (mode & 07777), 0, caller);
@@ -144,24 +174,16 @@ Result<Entry> Filesystem::create(NodeId parent, std::string_view name, mode_t mo
 
 Result<Entry> Filesystem::mknod(NodeId parent, std::string_view name, mode_t mode, dev_t rdev,
                                 const Caller& caller) {
-    if (options_.read_only) return fail(ErrorKind::kReadOnly);
-    auto at = place(parent, name);
-    if (!at) return std::unexpected(at.error());
-    NamespaceGuard names(*this, {parent});
-    ChangeScope scope(*sink_, {.parents = {parent}, .names = {name}});
-    const int dirfd = at->dir->fd.get();
-    if (auto r = write_side_file(*at); !r) return std::unexpected(r.error());
-    if (S_ISREG(mode)) return create_file(*at, mode, caller);
-    const mode_t bits = mode_for(at->dir, mode & 07777, caller);
-    if (auto r = lower_->mknod(dirfd, at->entry(), (mode & S_IFMT) | bits, rdev); !r)
-        return fail(r.error());
-    if (auto owner = owner_for(at->dir, caller)) {
-        if (auto r = lower_->chown_at(dirfd, at->entry(), owner->uid, owner->gid); !r)
+    return make_name(parent, name, [&](const Place& at) -> Result<Entry> {
+        if (S_ISREG(mode)) return create_file(at, mode, caller);
+        const int dirfd = at.dir->fd.get();
+        const mode_t bits = mode_for(at.dir, mode & 07777, caller);
+        if (auto r = lower_->mknod(dirfd, at.entry(), (mode & S_IFMT) | bits, rdev); !r)
             return fail(r.error());
-    }
-    auto is = lower_->stat_at(dirfd, at->entry());
-    if (!is) return fail(is.error());
-    return entry_of(*at, *is);
+        auto made = entry_made(at, caller);
+        if (!made) (void)lower_->unlink(dirfd, at.entry());
+        return made;
+    });
 }
 
 Result<Entry> Filesystem::tmpfile(NodeId parent, mode_t mode, const Caller& caller) {
@@ -189,41 +211,44 @@ Result<Entry> Filesystem::tmpfile(NodeId parent, mode_t mode, const Caller& call
 
 Result<Entry> Filesystem::mkdir(NodeId parent, std::string_view name, mode_t mode,
                                 const Caller& caller) {
-    if (options_.read_only) return fail(ErrorKind::kReadOnly);
-    auto at = place(parent, name);
-    if (!at) return std::unexpected(at.error());
-    NamespaceGuard names(*this, {parent});
-    ChangeScope scope(*sink_, {.parents = {parent}, .names = {name}});
-    const int dirfd = at->dir->fd.get();
-    if (auto r = write_side_file(*at); !r) return std::unexpected(r.error());
-    const mode_t bits = mode_for(at->dir, mode & 01777, caller);
+    return make_name(parent, name,
+                     [&](const Place& at) { return make_directory(at, mode, caller); });
+}
+
+Result<Entry> Filesystem::make_directory(const Place& at, mode_t mode, const Caller& caller) {
+    const int dirfd = at.dir->fd.get();
+    const mode_t bits = mode_for(at.dir, mode & 01777, caller);
     // We must be able to write into it for a moment.
     const mode_t lifted = privileged_ ? bits : bits | S_IRWXU;
-    if (auto r = lower_->mkdir(dirfd, at->entry(), lifted); !r) return fail(r.error());
-    auto undo = [&](Error error) -> Result<Entry> {
-        (void)lower_->rmdir(dirfd, at->entry());
+    if (auto r = lower_->mkdir(dirfd, at.entry(), lifted); !r) return fail(r.error());
+    auto undo = [&](const Error& error) -> Result<Entry> {
+        (void)lower_->rmdir(dirfd, at.entry());
         return std::unexpected(error);
     };
-    auto fd = lower_->open(dirfd, at->entry(), O_RDONLY | O_DIRECTORY, 0);
+    auto fd = lower_->open(dirfd, at.entry(), O_RDONLY | O_DIRECTORY, 0);
     if (!fd) return undo(Error{ErrorKind::kLower, fd.error().value});
+    auto undo_all = [&](const Error& error) {
+        (void)format_->clear_directory(*lower_, fd->get());
+        return undo(error);
+    };
+    auto undo_lower = [&](lower::Errno e) { return undo_all({ErrorKind::kLower, e.value}); };
     std::vector<std::string> unsynced;
     auto context =
-        format_->create_directory(*lower_, fd->get(), at->dir->context, at->entry(), unsynced);
-    if (!context) {
-        (void)format_->clear_directory(*lower_, fd->get());
-        return undo(context.error());
-    }
-    if (auto owner = owner_for(at->dir, caller)) {
-        if (auto r = lower_->chown(fd->get(), owner->uid, owner->gid); !r) return fail(r.error());
+        format_->create_directory(*lower_, fd->get(), at.dir->context, at.entry(), unsynced);
+    if (!context) return undo_all(context.error());
+    if (auto owner = owner_for(at.dir, caller)) {
+        if (auto r = lower_->chown(fd->get(), owner->uid, owner->gid); !r)
+            return undo_lower(r.error());
     }
     auto is = lower_->stat(fd->get());
-    if (!is) return fail(is.error());
+    if (!is) return undo_lower(is.error());
     if (lifted != bits) {
         is->st_mode &= ~(S_IRWXU & ~bits);
-        if (auto r = lower_->chmod(fd->get(), is->st_mode & 07777); !r) return fail(r.error());
+        if (auto r = lower_->chmod(fd->get(), is->st_mode & 07777); !r)
+            return undo_lower(r.error());
     }
-    auto entry = entry_of(*at, *is);
-    if (!entry) return entry;
+    auto entry = entry_of(at, *is);
+    if (!entry) return undo_all(entry.error());
     table_->set_context(entry->node, *context);
     note_unsynced(entry->node, std::move(unsynced));
     auto handle = std::make_shared<DirHandle>();
@@ -235,28 +260,22 @@ Result<Entry> Filesystem::mkdir(NodeId parent, std::string_view name, mode_t mod
 
 Result<Entry> Filesystem::symlink(NodeId parent, std::string_view name, std::string_view target,
                                   const Caller& caller) {
-    if (options_.read_only) return fail(ErrorKind::kReadOnly);
-    auto at = place(parent, name);
-    if (!at) return std::unexpected(at.error());
-    NamespaceGuard names(*this, {parent});
-    ChangeScope scope(*sink_, {.parents = {parent}, .names = {name}});
-    const int dirfd = at->dir->fd.get();
-    if (lower_->stat_at(dirfd, at->entry())) return fail(ErrorKind::kExists);
-    auto lower_target = format_->encode_symlink(*lower_, root_->fd.get(), target);
-    if (!lower_target) return std::unexpected(lower_target.error());
-    auto abandon = [&](lower::Errno error) -> Result<Entry> {
-        format_->drop_symlink(*lower_, root_->fd.get(), *lower_target);
-        return fail(error);
-    };
-    if (auto r = write_side_file(*at); !r) return std::unexpected(r.error());
-    if (auto r = lower_->symlink(*lower_target, dirfd, at->entry()); !r) return abandon(r.error());
-    if (auto owner = owner_for(at->dir, caller)) {
-        if (auto r = lower_->chown_at(dirfd, at->entry(), owner->uid, owner->gid); !r)
-            return fail(r.error());
-    }
-    auto is = lower_->stat_at(dirfd, at->entry());
-    if (!is) return fail(is.error());
-    return entry_of(*at, *is);
+    return make_name(parent, name, [&](const Place& at) -> Result<Entry> {
+        const int dirfd = at.dir->fd.get();
+        if (lower_->stat_at(dirfd, at.entry())) return fail(ErrorKind::kExists);
+        auto lower_target = format_->encode_symlink(*lower_, root_->fd.get(), target);
+        if (!lower_target) return std::unexpected(lower_target.error());
+        auto abandon = [&](Error error) -> Result<Entry> {
+            format_->drop_symlink(*lower_, root_->fd.get(), *lower_target);
+            return std::unexpected(error);
+        };
+        if (auto r = lower_->symlink(*lower_target, dirfd, at.entry()); !r)
+            return abandon(Error{ErrorKind::kLower, r.error().value});
+        auto made = entry_made(at, caller);
+        if (made) return made;
+        (void)lower_->unlink(dirfd, at.entry());
+        return abandon(made.error());
+    });
 }
 
 Result<Entry> Filesystem::link(NodeId node, NodeId parent, std::string_view name) {
@@ -271,26 +290,38 @@ Result<Entry> Filesystem::link(NodeId node, NodeId parent, std::string_view name
     ChangeScope scope(*sink_, {.inodes = {source->ino}, .parents = {parent}, .names = {name}});
     source = view(node);
     if (!source) return std::unexpected(source.error());
-    if (auto r = write_durable_side_file(*at); !r) return std::unexpected(r.error());
-    if (source->location) {
-        auto from = place_of(*source);
+    auto wrote = write_durable_side_file(*at);
+    auto made = wrote ? link_locked(*source, *at) : std::unexpected(wrote.error());
+    if (!made) remove_unused_side_file(*at);
+    return made;
+}
+
+Result<Entry> Filesystem::link_locked(const NodeView& source, const Place& at) {
+    const int dirfd = at.dir->fd.get();
+    if (source.location) {
+        auto from = place_of(source);
         if (!from) return std::unexpected(from.error());
-        if (auto r =
-                lower_->link(from->dir->fd.get(), from->entry(), at->dir->fd.get(), at->entry());
-            !r)
+        if (auto r = lower_->link(from->dir->fd.get(), from->entry(), dirfd, at.entry()); !r)
             return fail(r.error());
     } else {
-        auto open = file(node, OpenIntent::kWrite);
+        auto open = file(source.id, OpenIntent::kWrite);
         if (!open) return std::unexpected(open.error());
-        if (auto r = lower_->link_tmpfile((*open)->fd(), at->dir->fd.get(), at->entry()); !r)
+        if (auto r = lower_->link_tmpfile((*open)->fd(), dirfd, at.entry()); !r)
             return fail(r.error());
-        std::lock_guard lock(nameless_mutex_);
-        nameless_.erase(node);
     }
-    auto is = lower_->stat_at(at->dir->fd.get(), at->entry());
-    if (!is) return fail(is.error());
-    table_->add_location(node, at->location);
-    return entry_of(*at, *is);
+    table_->add_location(source.id, at.location);
+    auto is = lower_->stat_at(dirfd, at.entry());
+    auto entry = !is                        ? fail(is.error())
+                 : is->st_ino != source.ino ? fail(ErrorKind::kStale)  // its name was another's
+                                            : entry_of(at, *is);
+    if (!entry) {
+        (void)lower_->unlink(dirfd, at.entry());
+        table_->remove_location(source.id, at.location, source.gone);
+        return entry;
+    }
+    std::lock_guard lock(nameless_mutex_);
+    nameless_.erase(source.id);
+    return entry;
 }
 
 }  // namespace extencfs::core

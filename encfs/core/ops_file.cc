@@ -29,16 +29,28 @@ Result<Bytes> Filesystem::read(NodeId node, std::uint64_t off, std::size_t size,
     return (*opened)->read(off, size, buffer);
 }
 
-Result<void> Filesystem::write(NodeId node, std::uint64_t off, Bytes in, WriteSource source,
-                               const KillPrivilege& kill) {
+template <typename Change>
+auto Filesystem::change_contents(NodeId node, const KillPrivilege& kill, const Change& change)
+    -> std::invoke_result_t<Change, ContentFile&> {
     if (options_.read_only) return fail(ErrorKind::kReadOnly);
     auto opened = file(node, OpenIntent::kWrite);
     if (!opened) return std::unexpected(opened.error());
     auto is = view(node);
     if (!is) return std::unexpected(is.error());
     ChangeScope scope(*sink_, {.inodes = {is->ino}});
-    if (auto r = clear_suid((*opened)->fd(), kill); !r) return r;
-    if (source == WriteSource::kCaller) return (*opened)->write(off, in, source);
+    if (auto r = clear_suid((*opened)->fd(), kill); !r) return std::unexpected(r.error());
+    return change(**opened);
+}
+
+Result<void> Filesystem::write(NodeId node, std::uint64_t off, Bytes in, WriteSource source,
+                               const KillPrivilege& kill) {
+    return change_contents(node, kill, [&](ContentFile& opened) {
+        return source == WriteSource::kCaller ? opened.write(off, in, source)
+                                              : write_back(node, opened, off, in);
+    });
+}
+
+Result<void> Filesystem::write_back(NodeId node, ContentFile& opened, std::uint64_t off, Bytes in) {
     // The kernel owns the times of what it writes back, and tells them by SETATTR, unless they are
     // what it told before: the lower write must not move them.
     auto& clock = time_stripe(node);
@@ -47,15 +59,15 @@ Result<void> Filesystem::write(NodeId node, std::uint64_t off, Bytes in, WriteSo
     {
         std::lock_guard lock(clock.mutex);
         changes = clock.changes;
-        before = lower_->stat((*opened)->fd());
+        before = lower_->stat(opened.fd());
     }
     if (!before) return fail(before.error());
-    if (auto r = (*opened)->write(off, in, source); !r) return r;
+    if (auto r = opened.write(off, in, WriteSource::kPageCache); !r) return r;
     std::lock_guard lock(clock.mutex);
     if (changes != clock.changes) return {};  // told anew meanwhile
     const struct timespec times[2] = {{0, UTIME_OMIT}, before->st_mtim};
     // Not ours to set on another user's file: then the write's own time stays.
-    (void)lower_->utimens((*opened)->fd(), times);
+    (void)lower_->utimens(opened.fd(), times);
     return {};
 }
 
@@ -69,7 +81,8 @@ Result<void> Filesystem::fsync(NodeId node, bool data_only) {
     auto is = view(node);
     if (!is) return std::unexpected(is.error());
     if (!S_ISREG(is->type)) return {};
-    auto opened = file(node, OpenIntent::kWrite);
+    // Also of a file that cannot be written (immutable): then nothing of ours waits.
+    auto opened = file(node, OpenIntent::kRead);
     if (!opened) return std::unexpected(opened.error());
     if (auto r = (*opened)->sync(data_only); !r) return r;
     return sync_ancestors(node);
@@ -77,14 +90,8 @@ Result<void> Filesystem::fsync(NodeId node, bool data_only) {
 
 Result<void> Filesystem::fallocate(NodeId node, int mode, std::uint64_t off, std::uint64_t size,
                                    const KillPrivilege& kill) {
-    if (options_.read_only) return fail(ErrorKind::kReadOnly);
-    auto opened = file(node, OpenIntent::kWrite);
-    if (!opened) return std::unexpected(opened.error());
-    auto is = view(node);
-    if (!is) return std::unexpected(is.error());
-    ChangeScope scope(*sink_, {.inodes = {is->ino}});
-    if (auto r = clear_suid((*opened)->fd(), kill); !r) return r;
-    return (*opened)->allocate(mode, off, size);
+    return change_contents(node, kill,
+                           [&](ContentFile& opened) { return opened.allocate(mode, off, size); });
 }
 
 Result<std::uint64_t> Filesystem::seek(NodeId node, std::uint64_t off, int whence) {
@@ -98,30 +105,27 @@ Result<std::size_t> Filesystem::copy_range(NodeId from, std::uint64_t from_off, 
     if (options_.read_only) return fail(ErrorKind::kReadOnly);
     auto source = file(from, OpenIntent::kRead);
     if (!source) return std::unexpected(source.error());
-    auto target = file(to, OpenIntent::kWrite);
-    if (!target) return std::unexpected(target.error());
-    auto is = view(to);
-    if (!is) return std::unexpected(is.error());
-    ChangeScope scope(*sink_, {.inodes = {is->ino}});
-    static thread_local IoBuffer buffer;
-    std::size_t copied = 0;
-    size = std::min(size, kMostCopied);
-    while (copied < size) {
-        auto chunk =
-            (*source)->read(from_off + copied, std::min(size - copied, kCopyChunk), buffer);
-        // What was copied before an error counts: the caller is told of a short copy.
-        if (!chunk) {
-            if (copied > 0) break;
-            return std::unexpected(chunk.error());
+    return change_contents(to, {}, [&](ContentFile& target) -> Result<std::size_t> {
+        static thread_local IoBuffer buffer;
+        std::size_t copied = 0;
+        const std::size_t wanted = std::min(size, kMostCopied);
+        while (copied < wanted) {
+            auto chunk =
+                (*source)->read(from_off + copied, std::min(wanted - copied, kCopyChunk), buffer);
+            // What was copied before an error counts: the caller is told of a short copy.
+            if (!chunk) {
+                if (copied > 0) break;
+                return std::unexpected(chunk.error());
+            }
+            if (chunk->empty()) break;
+            if (auto r = target.write(to_off + copied, *chunk, WriteSource::kCaller); !r) {
+                if (copied > 0) break;
+                return std::unexpected(r.error());
+            }
+            copied += chunk->size();
         }
-        if (chunk->empty()) break;
-        if (auto r = (*target)->write(to_off + copied, *chunk, WriteSource::kCaller); !r) {
-            if (copied > 0) break;
-            return std::unexpected(r.error());
-        }
-        copied += chunk->size();
-    }
-    return copied;
+        return copied;
+    });
 }
 
 }  // namespace extencfs::core

@@ -272,7 +272,9 @@ Result<void> Filesystem::rename(NodeId from_parent, std::string_view from, NodeI
         }
         std::unique_lock tree(tree_lock_, std::defer_lock);
         if (directories) tree.lock();
-        return rename_locked(*from_at, *to_at, mode);
+        auto done = rename_locked(*from_at, *to_at, mode);
+        if (!done) remove_unused_side_file(*to_at);
+        return done;
     }();
     if (directories) bound_renames();
     return renamed;

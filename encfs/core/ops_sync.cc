@@ -22,7 +22,7 @@ void Filesystem::note_unsynced(NodeId directory, std::vector<std::string> names)
         std::lock_guard lock(unsynced_mutex_);
         auto& known = unsynced_[directory];
         unsynced_count_ += names.size();
-        for (auto& name : names) known.push_back(std::move(name));
+        for (auto& name : names) known.push_back({std::move(name), ++unsynced_number_});
         count = unsynced_count_;
     }
     if (count <= kMostUnsynced) return;
@@ -50,13 +50,22 @@ Result<void> Filesystem::sync_if_lost() {
     return {};
 }
 
+Result<void> Filesystem::sync_directory(const DirHandle& dir) {
+    // An O_PATH descriptor cannot be synced.
+    auto r = dir.by_path_only ? lower_->syncfs(root_->fd.get()) : lower_->fsync(dir.fd.get());
+    if (!r) return fail(r.error());
+    return {};
+}
+
 Result<void> Filesystem::sync_names_in(NodeId node) {
-    std::vector<std::string> names;
+    std::vector<Unsynced> files;
+    std::uint64_t newest;
     {
         std::lock_guard lock(unsynced_mutex_);
         auto it = unsynced_.find(node);
         if (it == unsynced_.end()) return {};
-        names = it->second;
+        files = it->second;
+        newest = unsynced_number_;
     }
     auto dir = directory(node);
     if (!dir) {
@@ -65,7 +74,8 @@ Result<void> Filesystem::sync_names_in(NodeId node) {
         if (kind == ErrorKind::kNotFound || kind == ErrorKind::kStale) return {};
         return std::unexpected(dir.error());
     }
-    for (const auto& name : names) {
+    for (const auto& [name, number] : files) {
+        if ((*dir)->by_path_only) break;  // what is in it may be out of reach; syncfs has it all
         auto fd = lower_->open((*dir)->fd.get(), name, O_RDONLY, 0);
         if (!fd) {
             if (fd.error().value == ENOENT) continue;
@@ -73,14 +83,13 @@ Result<void> Filesystem::sync_names_in(NodeId node) {
         }
         if (auto r = lower_->fdatasync(fd->get()); !r) return fail(r.error());
     }
-    if (auto r = lower_->fsync((*dir)->fd.get()); !r) return fail(r.error());
+    if (auto r = sync_directory(**dir); !r) return r;
     std::lock_guard lock(unsynced_mutex_);
     auto it = unsynced_.find(node);
     if (it == unsynced_.end()) return {};
-    // Only those that were synced: more may have come.
-    const std::size_t synced = std::erase_if(it->second, [&](const std::string& name) {
-        return std::find(names.begin(), names.end(), name) != names.end();
-    });
+    // Only those that were synced: more may have come, one of the same name among them.
+    const std::size_t synced =
+        std::erase_if(it->second, [newest](const Unsynced& file) { return file.number <= newest; });
     unsynced_count_ -= std::min(unsynced_count_, synced);
     if (it->second.empty()) unsynced_.erase(it);
     return {};
@@ -115,7 +124,7 @@ Result<void> Filesystem::fsync_directory(NodeId node) {
     auto dir = directory(node);
     if (!dir) return std::unexpected(dir.error());
     if (auto r = sync_names_in(node); !r) return r;
-    if (auto r = lower_->fsync((*dir)->fd.get()); !r) return fail(r.error());
+    if (auto r = sync_directory(**dir); !r) return r;
     return sync_ancestors(node);
 }
 
@@ -124,6 +133,8 @@ void Filesystem::bound_renames() {
         std::lock_guard lock(unsynced_mutex_);
         if (renamed_.size() < kMostRenamed) return;
     }
+    // What is renamed between the sync and the end may not be durable, and keeps its old place.
+    std::shared_lock tree(tree_lock_);
     if (lower_->syncfs(root_->fd.get())) finish_renames();
 }
 
@@ -134,7 +145,7 @@ void Filesystem::finish_renames() {
         renamed.swap(renamed_);
     }
     for (const auto& location : renamed) {
-        auto parent = directory(location.parent);
+        auto parent = directory(location.parent, Tree::kHeld);
         if (!parent) continue;
         auto fd = lower_->open((*parent)->fd.get(), location.entry, O_RDONLY | O_DIRECTORY, 0);
         if (!fd) continue;  // moved on or removed: it has an entry of its own, or needs none

@@ -10,13 +10,16 @@
 
 namespace extencfs::core {
 
+namespace {
+constexpr const char* kAccessAcl = "system.posix_acl_access";
+}  // namespace
+
 Filesystem::XattrClass Filesystem::classify(const std::string& name) {
     for (const std::string_view space : {"user.", "trusted."}) {
         if (name.starts_with(space))
             return name.size() > space.size() ? XattrClass::kEncrypted : XattrClass::kInvalid;
     }
-    if (name == "system.posix_acl_access" || name == "system.posix_acl_default")
-        return XattrClass::kAcl;
+    if (name == kAccessAcl || name == "system.posix_acl_default") return XattrClass::kAcl;
     if (name.starts_with("security.")) return XattrClass::kRefused;
     return XattrClass::kUnknown;
 }
@@ -40,12 +43,20 @@ Result<Filesystem::XattrTarget> Filesystem::xattr_target(NodeId node, bool need_
     auto is = view(node);
     if (!is) return std::unexpected(is.error());
     XattrTarget target;
+    target.ino = is->ino;
     if (S_ISDIR(is->type)) {
         auto dir = directory(node);
         if (!dir) return std::unexpected(dir.error());
+        target.owner = (*dir)->context.id;
+        if ((*dir)->by_path_only) {  // O_PATH has none: by name
+            auto at = place_of(*is);
+            if (!at) return std::unexpected(at.error());
+            target.dir = at->dir;
+            target.entry = at->entry();
+            return target;
+        }
         target.dir = *dir;
         target.fd = (*dir)->fd.get();
-        target.owner = (*dir)->context.id;
         return target;
     }
     if (S_ISREG(is->type)) {
@@ -69,92 +80,116 @@ Result<Filesystem::XattrTarget> Filesystem::xattr_target(NodeId node, bool need_
     return target;
 }
 
-Result<ByteVector> Filesystem::get_xattr(NodeId node, const std::string& name) {
+Result<Filesystem::XattrTarget> Filesystem::xattr_named(NodeId node, const std::string& name,
+                                                        ErrorKind refused) {
     const auto kind = classify(name);
-    if (auto no = refusal(kind, ErrorKind::kNoAttribute)) return fail(*no);
+    if (auto no = refusal(kind, refused)) return fail(*no);
     auto target = xattr_target(node, kind == XattrClass::kEncrypted);
+    if (!target) return target;
+    target->kind = kind;
+    target->lower_name = name;
+    if (kind == XattrClass::kEncrypted) {
+        auto encoded = format_->encode_xattr_name(target->owner, name);
+        if (!encoded) return std::unexpected(encoded.error());
+        target->lower_name = std::move(*encoded);
+    }
+    return target;
+}
+
+template <typename Change>
+Result<void> Filesystem::change_xattr(NodeId node, const std::string& name, ErrorKind refused,
+                                      const Change& change) {
+    if (options_.read_only) return fail(ErrorKind::kReadOnly);
+    auto target = xattr_named(node, name, refused);
+    if (!target) return std::unexpected(target.error());
+    MetadataSink::Change changed{.inodes = {target->ino}};
+    changed.xattrs = true;
+    ChangeScope scope(*sink_, changed);
+    if (auto r = change(*target); !r) return r;
+    if (target->dir && target->fd >= 0) target->dir->default_acl = DirHandle::DefaultAcl::kUnknown;
+    return {};
+}
+
+Result<ByteVector> Filesystem::get_xattr(NodeId node, const std::string& name) {
+    auto target = xattr_named(node, name, ErrorKind::kNoAttribute);
     if (!target) {
         if (target.error().kind == ErrorKind::kPermission) return fail(ErrorKind::kNoAttribute);
         return std::unexpected(target.error());
     }
-    std::string lower_name = name;
-    if (kind == XattrClass::kEncrypted) {
-        auto encoded = format_->encode_xattr_name(target->owner, name);
-        if (!encoded) return std::unexpected(encoded.error());
-        lower_name = std::move(*encoded);
-    }
     auto value = target->fd >= 0
-                     ? lower_->get_xattr(target->fd, lower_name)
-                     : lower_->get_xattr(target->dir->fd.get(), target->entry, lower_name);
+                     ? lower_->get_xattr(target->fd, target->lower_name)
+                     : lower_->get_xattr(target->dir->fd.get(), target->entry, target->lower_name);
     if (!value) return fail(value.error());
-    if (kind == XattrClass::kAcl) return std::move(*value);
+    if (target->kind == XattrClass::kAcl) return std::move(*value);
     auto opened = format_->open_xattr(target->owner, name, *value);
     if (!opened && opened.error().kind == ErrorKind::kDamaged && target->fd >= 0)
         report_damage(target->fd, "an extended attribute does not authenticate");
     return opened;
 }
 
-Result<void> Filesystem::set_xattr(NodeId node, const std::string& name, Bytes value, int flags) {
-    if (options_.read_only) return fail(ErrorKind::kReadOnly);
-    const auto kind = classify(name);
-    if (auto no = refusal(kind, ErrorKind::kUnsupported)) return fail(*no);
-    auto target = xattr_target(node, kind == XattrClass::kEncrypted);
-    if (!target) return std::unexpected(target.error());
-    auto is = view(node);
-    if (!is) return std::unexpected(is.error());
-    MetadataSink::Change change{.inodes = {is->ino}};
-    change.xattrs = true;
-    ChangeScope scope(*sink_, change);
-    std::string lower_name = name;
+Result<void> Filesystem::set_xattr(NodeId node, const std::string& name, Bytes value, int flags,
+                                   const KillPrivilege& kill) {
+    return change_xattr(node, name, ErrorKind::kUnsupported,
+                        [&](const XattrTarget& target) -> Result<void> {
+                            if (auto r = set_lower_xattr(target, name, value, flags); !r) return r;
+                            if (!kill.wanted || name != kAccessAcl) return {};
+                            return clear_set_group_id(target, kill);
+                        });
+}
+
+// The kernel below sees us set the ACL, who may keep the bit: what it would do for the caller.
+Result<void> Filesystem::clear_set_group_id(const XattrTarget& target, const KillPrivilege& kill) {
+    const bool by_fd = target.fd >= 0;
+    const int fd = by_fd ? target.fd : target.dir->fd.get();
+    auto is = by_fd ? lower_->stat(fd) : lower_->stat_at(fd, target.entry);
+    if (!is) return fail(is.error());
+    if (!(is->st_mode & S_ISGID) || kill.caller_is_in(is->st_gid)) return {};
+    const mode_t mode = is->st_mode & 07777 & ~static_cast<mode_t>(S_ISGID);
+    auto r = by_fd ? lower_->chmod(fd, mode) : lower_->chmod_at(fd, target.entry, mode);
+    if (!r) return fail(r.error());
+    return {};
+}
+
+Result<void> Filesystem::set_lower_xattr(const XattrTarget& target, const std::string& name,
+                                         Bytes value, int flags) {
     ByteVector sealed;
-    if (kind == XattrClass::kEncrypted) {
-        auto encoded = format_->encode_xattr_name(target->owner, name);
-        if (!encoded) return std::unexpected(encoded.error());
-        lower_name = std::move(*encoded);
-        auto bytes = format_->seal_xattr(target->owner, name, value);
+    if (target.kind == XattrClass::kEncrypted) {
+        auto bytes = format_->seal_xattr(target.owner, name, value);
         if (!bytes) return std::unexpected(bytes.error());
         sealed = std::move(*bytes);
         value = sealed;
     }
-    auto r = target->fd >= 0 ? lower_->set_xattr(target->fd, lower_name, value, flags)
-                             : lower_->set_xattr(target->dir->fd.get(), target->entry, lower_name,
-                                                 value, flags);
+    auto r = target.fd >= 0 ? lower_->set_xattr(target.fd, target.lower_name, value, flags)
+                            : lower_->set_xattr(target.dir->fd.get(), target.entry,
+                                                target.lower_name, value, flags);
     if (!r) return fail(r.error());
     // Lower names are longer: the list must stay one that can be read (XATTR_LIST_MAX).
-    if (kind == XattrClass::kEncrypted) {
-        auto all = lower_->list_xattr(target->fd);
+    if (target.kind == XattrClass::kEncrypted) {
+        auto all = lower_names(target);
         if (!all && all.error().value == E2BIG) {
-            (void)lower_->remove_xattr(target->fd, lower_name);
+            (void)remove_lower_xattr(target);
             return fail(lower::Errno{ENOSPC});
         }
     }
-    if (target->dir && target->fd >= 0) target->dir->default_acl = DirHandle::DefaultAcl::kUnknown;
     return {};
 }
 
 Result<void> Filesystem::remove_xattr(NodeId node, const std::string& name) {
-    if (options_.read_only) return fail(ErrorKind::kReadOnly);
-    const auto kind = classify(name);
-    if (auto no = refusal(kind, ErrorKind::kNoAttribute)) return fail(*no);
-    auto target = xattr_target(node, kind == XattrClass::kEncrypted);
-    if (!target) return std::unexpected(target.error());
-    auto is = view(node);
-    if (!is) return std::unexpected(is.error());
-    MetadataSink::Change change{.inodes = {is->ino}};
-    change.xattrs = true;
-    ChangeScope scope(*sink_, change);
-    std::string lower_name = name;
-    if (kind == XattrClass::kEncrypted) {
-        auto encoded = format_->encode_xattr_name(target->owner, name);
-        if (!encoded) return std::unexpected(encoded.error());
-        lower_name = std::move(*encoded);
-    }
-    auto r = target->fd >= 0
-                 ? lower_->remove_xattr(target->fd, lower_name)
-                 : lower_->remove_xattr(target->dir->fd.get(), target->entry, lower_name);
+    return change_xattr(node, name, ErrorKind::kNoAttribute,
+                        [&](const XattrTarget& target) { return remove_lower_xattr(target); });
+}
+
+Result<void> Filesystem::remove_lower_xattr(const XattrTarget& target) {
+    auto r = target.fd >= 0
+                 ? lower_->remove_xattr(target.fd, target.lower_name)
+                 : lower_->remove_xattr(target.dir->fd.get(), target.entry, target.lower_name);
     if (!r) return fail(r.error());
-    if (target->dir && target->fd >= 0) target->dir->default_acl = DirHandle::DefaultAcl::kUnknown;
     return {};
+}
+
+lower::Result<std::vector<std::string>> Filesystem::lower_names(const XattrTarget& target) {
+    return target.fd >= 0 ? lower_->list_xattr(target.fd)
+                          : lower_->list_xattr(target.dir->fd.get(), target.entry);
 }
 
 Result<std::vector<std::string>> Filesystem::list_xattr(NodeId node) {
@@ -163,8 +198,7 @@ Result<std::vector<std::string>> Filesystem::list_xattr(NodeId node) {
     const bool encrypted = S_ISREG(is->type) || S_ISDIR(is->type);
     auto target = xattr_target(node, false);
     if (!target) return std::unexpected(target.error());
-    auto names = target->fd >= 0 ? lower_->list_xattr(target->fd)
-                                 : lower_->list_xattr(target->dir->fd.get(), target->entry);
+    auto names = lower_names(*target);
     if (!names) {
         if (names.error().value == EOPNOTSUPP) return std::vector<std::string>{};
         return fail(names.error());

@@ -35,18 +35,30 @@ void Filesystem::recovery_scan() {
 
 bool Filesystem::scan_directory(NodeId node, std::vector<NodeId>& subdirectories) {
     auto dir = directory(node);
+    // Removed meanwhile: there is nothing to mend.
+    auto gone = [&] {
+        auto is = table_->view(node);
+        if (is && is->location) {
+            // An rmdir under way holds this until the table has it.
+            std::shared_lock removing(namespace_lock(is->location->parent));
+            is = table_->view(node);
+        }
+        return !is || is->gone;
+    };
     // What lies below a damaged directory cannot be reached, and so is not half written by us.
-    if (!dir) return dir.error().kind == ErrorKind::kDamaged;
-    std::vector<std::string> entries, leftovers;
+    if (!dir) return dir.error().kind == ErrorKind::kDamaged || gone();
+    std::vector<std::string> entries, leftovers, side_files;
     const int dirfd = (*dir)->fd.get();
     auto listed = lower_->list(dirfd, [&](const lower::DirEntry& entry) {
         if (entry.name.starts_with(volume::kTempPrefix))
             leftovers.emplace_back(entry.name);
         else if (!format_->is_reserved(entry.name))
             entries.emplace_back(entry.name);
+        else if (!format_->entry_of_side_file(entry.name).empty())
+            side_files.emplace_back(entry.name);
         return !stopping_;
     });
-    if (!listed) return false;
+    if (!listed) return gone();
     bool good = true;
     for (const auto& entry : entries) {
         if (stopping_) return false;
@@ -75,11 +87,25 @@ bool Filesystem::scan_directory(NodeId node, std::vector<NodeId>& subdirectories
         }
         forget(child, 1);
     }
-    // Made by create where the lower file system has no O_TMPFILE; only our own, half-made ones:
-    // the lock on the directory keeps a running create out.
-    std::unique_lock names(namespace_lock(node));
-    for (const auto& entry : leftovers) (void)lower_->unlink(dirfd, entry);
+    const std::unordered_set<std::string> listed_entries(entries.begin(), entries.end());
+    std::erase_if(side_files, [&](const std::string& side) {
+        return listed_entries.contains(format_->entry_of_side_file(side));
+    });
+    sweep(dirfd, node, leftovers, side_files);
     return good;
+}
+
+void Filesystem::sweep(int dirfd, NodeId node, const std::vector<std::string>& leftovers,
+                       const std::vector<std::string>& side_files) {
+    if (leftovers.empty() && side_files.empty()) return;
+    // A create that is under way holds this lock from before its side file until after its entry.
+    std::unique_lock names(namespace_lock(node));
+    // Made by create where the lower file system has no O_TMPFILE.
+    for (const auto& entry : leftovers) (void)lower_->unlink(dirfd, entry);
+    for (const auto& side : side_files) {
+        auto entry = lower_->stat_at(dirfd, format_->entry_of_side_file(side));
+        if (!entry && entry.error().value == ENOENT) (void)lower_->unlink(dirfd, side);
+    }
 }
 
 }  // namespace extencfs::core

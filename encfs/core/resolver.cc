@@ -83,31 +83,31 @@ std::string Filesystem::plain_path(const std::string& lower_path) {
 
 // ---- directories ----
 
-Result<Filesystem::Dir> Filesystem::directory(NodeId node) {
+Result<Filesystem::Dir> Filesystem::directory(NodeId node, Tree tree) {
     if (node == kRootNode) return root_;
     if (auto cached = dirs_->find(node)) return cached;
     auto is = view(node);
     if (!is) return std::unexpected(is.error());
-    return open_directory(*is);
+    return open_directory(*is, tree);
 }
 
-Result<Filesystem::Dir> Filesystem::open_directory(const NodeView& node) {
+Result<Filesystem::Dir> Filesystem::open_directory(const NodeView& node, Tree tree) {
     if (!S_ISDIR(node.type)) return fail(ErrorKind::kNotDirectory);
-    auto opened = open_child(node);
-    if (!opened && may_have_moved(opened.error())) {
+    auto opened = open_child(node, tree);
+    if (!opened && tree == Tree::kFree && may_have_moved(opened.error())) {
         // A rename may have been under way: once more, with the tree held still.
-        std::shared_lock tree(tree_lock_);
+        std::shared_lock held(tree_lock_);
         auto again = view(node.id);
         if (!again) return std::unexpected(again.error());
-        opened = open_child(*again);
+        opened = open_child(*again, Tree::kHeld);
     }
     if (!opened) return opened;
     return dirs_->insert(node.id, std::move(*opened));
 }
 
-Result<Filesystem::Dir> Filesystem::open_child(const NodeView& node) {
+Result<Filesystem::Dir> Filesystem::open_child(const NodeView& node, Tree tree) {
     if (node.gone || !node.location) return fail(ErrorKind::kNotFound);
-    auto parent = directory(node.location->parent);
+    auto parent = directory(node.location->parent, tree);
     if (!parent) return parent;
     const auto& entry = node.location->entry;
     auto fd = lower_->open((*parent)->fd.get(), entry, O_RDONLY | O_DIRECTORY, 0);

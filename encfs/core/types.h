@@ -32,7 +32,7 @@ struct Entry {
     struct stat attr {};
 };
 
-// Whether a change by a stranger takes set-user-ID and set-group-ID from a file.
+// Whether a change by a stranger takes set-user-ID or set-group-ID from a file.
 struct KillPrivilege {
     bool wanted = false;
     std::function<bool(gid_t)> caller_is_in;  // set when wanted

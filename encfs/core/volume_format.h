@@ -97,6 +97,8 @@ class VolumeFormat {
                                             std::string_view entry) const = 0;
     // True for lower names that are the format's own and never shown.
     virtual bool is_reserved(std::string_view entry) const = 0;
+    // The entry that this side file belongs to; empty where it is none.
+    virtual std::string entry_of_side_file(std::string_view reserved) const = 0;
 
     // ---- directories ----
     // Reads and checks the directory `dirfd`, found in `parent` as `entry`. `unsynced` as for

@@ -140,6 +140,17 @@ Outcome<std::string> resolve_mountpoint(const std::string& path) {
                 errno_text(error), "); give an existing directory");
 }
 
+Outcome<MountEntry> find_own_mount(const std::string& path) {
+    const auto mountpoint = resolve_mountpoint(path);
+    if (!mountpoint) return std::unexpected(mountpoint.error());
+    auto entry = find_mount(*mountpoint);
+    if (!entry || !is_extencfs(*entry)) {
+        return fail(FailureKind::kNotMounted, *mountpoint,
+                    " is not a mount of extencfs; check the path");
+    }
+    return std::move(*entry);
+}
+
 Outcome<void> unmount_path(const std::string& mountpoint, Detach how) {
     if (geteuid() != 0) return run_fusermount(mountpoint, how);
     const int flags = UMOUNT_NOFOLLOW | (how == Detach::kLazily ? MNT_DETACH : 0);

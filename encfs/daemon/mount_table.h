@@ -30,6 +30,10 @@ std::optional<MountEntry> find_mount(const std::string& mountpoint);
 // True for file systems of this project's daemon.
 bool is_extencfs(const MountEntry& entry);
 
+// The mount of this project's at a path as a user gives it: with its resolved mountpoint.
+// ERRORS: kMountpoint, kNotMounted.
+Outcome<MountEntry> find_own_mount(const std::string& path);
+
 // The absolute path of a mountpoint, symlinks resolved; works where the mount itself is dead.
 // ERRORS: kMountpoint.
 Outcome<std::string> resolve_mountpoint(const std::string& path);

@@ -38,7 +38,11 @@ void op_setxattr(fuse_req_t req, fuse_ino_t node, const char* name, const char* 
                  std::size_t size, int flags) {
     auto& state = begin(req, Opcode::kSetxattr);
     if (switched_off(req, state)) return;
-    reply(req, state.fs.set_xattr(node, name, std::as_bytes(std::span(value, size)), flags));
+    // The kernel's flag for it (FUSE_SETXATTR_ACL_KILL_SGID) is not passed on by libfuse: whoever
+    // is not root has no CAP_FSETID, and groups are asked for only where the bit is set.
+    const bool kill = fuse_req_ctx(req)->uid != 0;
+    reply(req, state.fs.set_xattr(node, name, std::as_bytes(std::span(value, size)), flags,
+                                  privilege_of(req, kill)));
 }
 
 void op_listxattr(fuse_req_t req, fuse_ino_t node, std::size_t size) {

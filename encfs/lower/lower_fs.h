@@ -73,7 +73,8 @@ class LowerFs {
     // ---- whole directories ----
     // Calls `each` for every entry but "." and "..", in the file system's order, until it returns
     // false: from the start (cookie 0) or after the entry that had that cookie. Reads through a
-    // private descriptor, so that parallel listings of one dirfd do not disturb each other.
+    // private descriptor, so that parallel listings of one dirfd do not disturb each other, and
+    // without touching the directory's atime where the owner allows it.
     virtual Result<void> list_from(int dirfd, std::uint64_t cookie,
                                    const std::function<bool(const DirEntry&)>& each) = 0;
     Result<void> list(int dirfd, const std::function<bool(const DirEntry&)>& each) {

@@ -216,7 +216,7 @@ Result<void> PosixLowerFs::utimens_at(int dirfd, const std::string& name,
 
 Result<void> PosixLowerFs::list_from(int dirfd, std::uint64_t cookie,
                                      const std::function<bool(const DirEntry&)>& each) {
-    const auto dir = owned(open_once(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0));
+    const auto dir = owned(open_noatime(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0));
     if (!dir) return std::unexpected(dir.error());
     if (cookie != 0 && ::lseek(dir->get(), static_cast<off_t>(cookie), SEEK_SET) == -1)
         return failure();

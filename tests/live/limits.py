@@ -165,12 +165,19 @@ def read_only(scratch, mode):
     top = daemon.mountpoint
     data = content(30000, "f")
     append(os.path.join(top, "f"), data)
+    os.makedirs(os.path.join(top, "d1", "d2"))
+    append(os.path.join(top, "d1", "d2", "g"), data)
     daemon.unmount()
     # Mounted with --ro: every change is EROFS, and nothing below changes at all.
     before = state(volume.lower)
+    age(volume.lower)
     daemon = volume.mount(top, mode=mode, read_only=True)
     failures += expect_erofs("--ro", top, data)
+    for place, _, files in os.walk(top):
+        for name in files:
+            read(os.path.join(place, name))
     daemon.unmount()
+    failures += [f"--ro: read below by its atime: {path}" for path in read_since(volume.lower)]
     if state(volume.lower) != before:
         failures.append("--ro: something changed below")
     # Read-only below: --ro works, a read-write mount is refused or turns read-only, clearly.
@@ -209,6 +216,24 @@ def state(root):
             path = os.path.join(place, name)
             st = os.lstat(path)
             found[path] = (st.st_size, st.st_mtime_ns, read(path) if os.path.isfile(path) else None)
+    return found
+
+
+def age(root):
+    """Gives everything an atime so old that reading it is noted, with relatime too."""
+    for place, directories, files in os.walk(root, topdown=False):
+        for name in directories + files:
+            path = os.path.join(place, name)
+            os.utime(path, ns=(1, os.lstat(path).st_mtime_ns), follow_symlinks=False)
+    os.utime(root, ns=(1, os.lstat(root).st_mtime_ns))
+
+
+def read_since(path):
+    """What was read since age(). Looks at each atime before it changes it."""
+    found = [path] if os.lstat(path).st_atime_ns != 1 else []
+    if os.path.isdir(path):
+        for entry in sorted(os.listdir(path)):
+            found += read_since(os.path.join(path, entry))
     return found
 
 

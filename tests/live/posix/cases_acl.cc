@@ -223,5 +223,43 @@ const Register inherited(
     },
     Needs::kRoot);
 
+const Register set_group_id(
+    "acl.set_group_id",
+    [](const Trace& t) {
+        (void)!::chmod(".", 0777);
+        ::umask(0);
+        for (const bool directory : {false, true}) {
+            const char* path = directory ? "d" : "f";
+            const auto fresh = [&] {
+                if (directory)
+                    ::mkdir(path, 0770);
+                else
+                    put(t, path, "x");
+                (void)!::chown(path, 2001, kGroup);
+                (void)!::chmod(path, 02770);
+            };
+            const auto set_by = [&](const char* who, uid_t uid, gid_t gid,
+                                    const std::vector<gid_t>& groups) {
+                fresh();
+                t.as(uid, gid, groups, [&] {
+                    t.ret(fmt::format("{}: set by {}", path, who),
+                          set(path, kAccess, named_acl(7, 5, 7)));
+                });
+                t.stat(fmt::format("{} set by {}", path, who), path);
+                show(t, path, kAccess);
+            };
+            set_by("root", 0, 0, {});
+            set_by("a member", 2001, kGroup, {});
+            set_by("a supplementary member", 2001, 9, {8, kGroup});
+            set_by("the owner, no member", 2001, 9, {8});
+        }
+        ::mkdir("e", 0770);
+        (void)!::chown("e", 2001, kGroup);
+        (void)!::chmod("e", 02770);
+        t.as(2001, 9, {}, [&] { t.ret("default", set("e", kDefault, named_acl(7, 5, 7))); });
+        t.stat("e, a default only", "e");
+    },
+    Needs::kRoot);
+
 }  // namespace
 }  // namespace extencfs::conformance

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A LowerFs that hands every call on to another one that it does not own, and keeps where each
-// pwrite went: a file system under test can be destroyed while the lower one lives on.
-// THREADS: any, in parallel.
+// A LowerFs that hands every call on to another one that it does not own, keeps where each pwrite
+// went, and lets a test act after each fsync and syncfs: a file system under test can be destroyed
+// while the lower one lives on. THREADS: any, in parallel.
 #pragma once
 
+#include <functional>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -26,7 +27,9 @@ class BorrowedLower final : public lower::LowerFs {
         std::vector<Write> writes;  // in order: number n of FaultLowerFs::tear_at is [n - 1]
     };
 
-    explicit BorrowedLower(LowerFs& to, WriteLog* log = nullptr) : to_(to), log_(log) {}
+    explicit BorrowedLower(LowerFs& to, WriteLog* log = nullptr,
+                           std::function<void()> after_sync = {})
+        : to_(to), log_(log), after_sync_(std::move(after_sync)) {}
 
     R<lower::Fd> open(int d, Name n, int flags, mode_t mode) override {
         return to_.open(d, n, flags, mode);
@@ -84,8 +87,16 @@ class BorrowedLower final : public lower::LowerFs {
         return to_.utimens(fd, times);
     }
     R<void> fdatasync(int fd) override { return to_.fdatasync(fd); }
-    R<void> fsync(int fd) override { return to_.fsync(fd); }
-    R<void> syncfs(int fd) override { return to_.syncfs(fd); }
+    R<void> fsync(int fd) override {
+        auto r = to_.fsync(fd);
+        if (after_sync_) after_sync_();
+        return r;
+    }
+    R<void> syncfs(int fd) override {
+        auto r = to_.syncfs(fd);
+        if (after_sync_) after_sync_();
+        return r;
+    }
     R<struct statvfs> statvfs(int fd) override { return to_.statvfs(fd); }
     R<ByteVector> get_xattr(int d, Name n, Name attr) override { return to_.get_xattr(d, n, attr); }
     R<void> set_xattr(int d, Name n, Name attr, Bytes value, int flags) override {
@@ -109,6 +120,7 @@ class BorrowedLower final : public lower::LowerFs {
 
     LowerFs& to_;
     WriteLog* log_;
+    std::function<void()> after_sync_;
 };
 
 }  // namespace extencfs::core

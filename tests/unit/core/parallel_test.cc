@@ -294,3 +294,68 @@ TEST_CASE("threads at once beside a recovery scan") {
         run_threads(seed, 200, 64, 1);
     }
 }
+
+TEST_CASE("references that come back at once still settle the file") {
+    const auto dir = fake::ScratchDir::in_memory();
+    const auto real = lower::make_posix_lower_fs();
+    constexpr int kFiles = 400;
+    const std::string page = filled('z', 4096);
+    auto fs = open_fs(*real, dir, {.clean = true});
+    for (int i = 0; i < kFiles; ++i) {
+        const std::string name = std::to_string(i);
+        auto made = fs->create(kRootNode, name, 0644, {});
+        REQUIRE(made);
+        REQUIRE(fs->lookup(kRootNode, name));
+        // A page beyond the end: the header does not tell of it before the file is settled.
+        REQUIRE(fs->write(made->node, 8192, bytes_of(page), WriteSource::kPageCache, {}));
+        std::atomic<int> ready{0};
+        const auto give_back = [&] {
+            for (++ready; ready < 2;) {
+            }
+            fs->forget(made->node, 1);
+        };
+        std::thread other(give_back);
+        give_back();
+        other.join();
+    }
+    CHECK(fs->node_count() == 1);
+    CHECK(fs->finish());
+    fs = open_fs(*real, dir, {.clean = true});
+    int wrong = 0;
+    for (int i = 0; i < kFiles; ++i) {
+        auto found = fs->lookup(kRootNode, std::to_string(i));
+        REQUIRE(found);
+        wrong += found->attr.st_size != 12'288;
+        fs->forget(found->node, 1);
+    }
+    CHECK(wrong == 0);
+}
+
+TEST_CASE("a change of attributes never meets the file that took the name") {
+    const auto dir = fake::ScratchDir::in_memory();
+    const auto real = lower::make_posix_lower_fs();
+    auto fs = open_fs(*real, dir, {.clean = true});
+    const auto mine = fs->mknod(kRootNode, "mine", S_IFIFO | 0600, 0, {});
+    const auto other = fs->mknod(kRootNode, "other", S_IFIFO | 0600, 0, {});
+    REQUIRE(mine);
+    REQUIRE(other);
+    std::atomic<bool> end{false};
+    std::thread exchanging([&] {
+        while (!end)
+            (void)fs->rename(kRootNode, "mine", kRootNode, "other", lower::RenameMode::kExchange);
+    });
+    int changed = 0;
+    for (int i = 0; i < 20'000; ++i) {
+        AttrChange change;
+        change.mode_set = true;
+        change.mode = 0640;
+        changed += fs->setattr(mine->node, change).has_value();
+    }
+    end = true;
+    exchanging.join();
+    CHECK(changed > 0);
+    CHECK((fs->getattr(mine->node)->st_mode & 07777) == 0640);
+    CHECK((fs->getattr(other->node)->st_mode & 07777) == 0600);
+    fs->forget(mine->node, 1);
+    fs->forget(other->node, 1);
+}

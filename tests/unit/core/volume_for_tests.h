@@ -65,6 +65,8 @@ struct OpenHow {
     Damage* damage = nullptr;
     BorrowedLower::WriteLog* writes = nullptr;
     std::size_t max_descriptors = 512;
+    std::function<void()> after_sync = {};
+    bool shared = false;
 };
 
 // A file system on `dir` over `lower`, which stays the caller's.
@@ -76,10 +78,11 @@ inline Result<std::unique_ptr<Filesystem>> try_open(lower::LowerFs& lower,
     Options options;
     options.trust_hints = how.clean;
     options.max_descriptors = how.max_descriptors;
+    options.shared = how.shared;
     if (how.damage != nullptr)
         options.on_damage = [damage = how.damage](const DamageReport& r) { damage->add(r); };
-    return Filesystem::open(std::make_unique<BorrowedLower>(lower, how.writes), std::move(root),
-                            keys_for_tests(), std::move(options));
+    return Filesystem::open(std::make_unique<BorrowedLower>(lower, how.writes, how.after_sync),
+                            std::move(root), keys_for_tests(), std::move(options));
 }
 
 inline std::unique_ptr<Filesystem> open_fs(lower::LowerFs& lower, const fake::ScratchDir& dir,

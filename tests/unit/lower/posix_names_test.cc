@@ -128,6 +128,25 @@ TEST_CASE("another user's file opens although atime may not be left alone", "[lo
     CHECK_FALSE(without);
 }
 
+TEST_CASE("a listing leaves the directory's atime alone, and another user's lists too", "[lower]") {
+    const auto dir = ScratchDir::on_disk();
+    const auto fs = make_posix_lower_fs();
+    make_file(*fs, dir.fd(), "f");
+    // Older than the last change: with relatime too, a reading would be noted.
+    const struct timespec old[2] = {{1, 0}, {2, 0}};
+    REQUIRE(fs->utimens(dir.fd(), old));
+    CHECK(names_in(*fs, dir.fd()) == std::set<std::string>{"f"});
+    CHECK(fs->stat(dir.fd())->st_atim.tv_sec == 1);
+    if (::geteuid() != 0) return;
+    REQUIRE(::fchmod(dir.fd(), 0755) == 0);
+    int error = -1;
+    std::thread([&] {
+        (void)::syscall(SYS_setfsuid, 65534);
+        error = error_of(fs->list(dir.fd(), [](const DirEntry&) { return true; }));
+    }).join();
+    CHECK(error == 0);
+}
+
 TEST_CASE("symlinks are not followed", "[lower]") {
     const auto dir = ScratchDir::on_disk();
     const auto fs = make_posix_lower_fs();
