@@ -14,7 +14,6 @@
 namespace extencfs::tools {
 namespace {
 
-using daemon::FailureKind;
 using daemon::Outcome;
 
 struct MountCommand {

@@ -52,7 +52,7 @@ lower::Fd new_socket() {
 }
 
 void limit_waiting(int fd, int milliseconds) {
-    const timeval limit{milliseconds / 1000, (milliseconds % 1000) * 1000};
+    const timeval limit{milliseconds / 1000, (milliseconds % 1000) * 1000L};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 }

@@ -71,6 +71,7 @@ Outcome<void> run_fusermount(const std::string& mountpoint, Detach how) {
     if (how == Detach::kLazily) words.emplace_back("-z");
     words.insert(words.end(), {"--", mountpoint});
     std::vector<char*> argv;
+    argv.reserve(words.size() + 1);
     for (std::string& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
     posix_spawn_file_actions_t actions;

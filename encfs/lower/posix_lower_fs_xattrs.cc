@@ -15,6 +15,7 @@ namespace {
 constexpr std::size_t kFirstTry = 1024;
 // No value and no list is larger on Linux.
 constexpr std::size_t kLargest = 64 * 1024;
+// NOLINTNEXTLINE(misc-redundant-expression): the same number by two names
 static_assert(kLargest == XATTR_SIZE_MAX && kLargest == XATTR_LIST_MAX);
 
 // The bytes that `fill(buffer, size)` leaves, by a second call when they are many.
