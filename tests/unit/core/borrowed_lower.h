@@ -12,7 +12,7 @@
 
 namespace extencfs::core {
 
-class BorrowedLower final : public lower::LowerFs {
+class BorrowedLower : public lower::LowerFs {
     template <typename T>
     using R = lower::Result<T>;
     using Name = const std::string&;

@@ -65,6 +65,7 @@ struct OpenHow {
     Damage* damage = nullptr;
     BorrowedLower::WriteLog* writes = nullptr;
     std::size_t max_descriptors = 512;
+    bool read_only = false;
 };
 
 // A file system on `dir` over `lower`, which stays the caller's.
@@ -76,6 +77,7 @@ inline Result<std::unique_ptr<Filesystem>> try_open(lower::LowerFs& lower,
     Options options;
     options.trust_hints = how.clean;
     options.max_descriptors = how.max_descriptors;
+    options.read_only = how.read_only;
     if (how.damage != nullptr)
         options.on_damage = [damage = how.damage](const DamageReport& r) { damage->add(r); };
     return Filesystem::open(std::make_unique<BorrowedLower>(lower, how.writes), std::move(root),
