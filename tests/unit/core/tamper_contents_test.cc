@@ -11,6 +11,8 @@ using namespace extencfs::core;
 namespace {
 
 constexpr std::size_t kSize = 20'000;
+// So far that holes are made, and what lies below is not written over.
+constexpr std::size_t kGrown = 100'000;
 
 // Where fragment `number` lies below, as bytes of a lower file.
 std::string fragment_of_bytes(const std::string& lower, std::uint64_t number) {
@@ -111,7 +113,7 @@ TEST_CASE("a file damaged as a whole is made whole by truncating it to nothing, 
     CHECK(v.read(v.node("f")) == std::string(kSize, '\0'));
 }
 
-TEST_CASE("T4: fragments of one file are none of another's, nor of another place") {
+TEST_CASE("T4: fragments of one file are none of another's") {
     TamperedVolume v;
     const std::string data = stamped(1, 0, kSize), other = stamped(2, 0, kSize);
     v.make_file("f", data);
@@ -121,7 +123,6 @@ TEST_CASE("T4: fragments of one file are none of another's, nor of another place
     const std::string mine = lower_bytes(lower), theirs = lower_bytes(beside);
     put_fragment(lower, 1, fragment_of_bytes(theirs, 1));
     put_fragment(beside, 1, fragment_of_bytes(mine, 1));
-    // Block 64 lies as block 0 does: the same length.
     v.mount();
     check_fragments(v, v.node("f"), data, {1});
     check_fragments(v, v.node("g"), other, {1});
@@ -186,8 +187,16 @@ TEST_CASE("T7: what is appended below is no part of the file, and does not come 
     f = v.node("f");
     CHECK(v.size(f) == 9000);
     CHECK(v.read(f) == data.substr(0, 9000));
-    REQUIRE(v.resize(f, kSize));
-    CHECK(v.read(f) == data.substr(0, 9000) + std::string(kSize - 9000, '\0'));
+    SECTION("by truncation") {
+        REQUIRE(v.resize(f, kGrown));
+    }
+    SECTION("by a write") {
+        REQUIRE(v.fs().write(f, kGrown - 1, Bytes(ByteArray<1>{}), WriteSource::kCaller, {}));
+    }
+    SECTION("by fallocate") {
+        REQUIRE(v.fs().fallocate(f, 0, 0, kGrown, {}));
+    }
+    CHECK(v.read(f) == data.substr(0, 9000) + std::string(kGrown - 9000, '\0'));
 }
 
 TEST_CASE("T7: what lies behind a sound hint does not come when the file grows") {
@@ -205,8 +214,8 @@ TEST_CASE("T7: what lies behind a sound hint does not come when the file grows")
     v.mount(false);
     NodeId f = v.node("f");
     CHECK(v.read(f) == data.substr(0, 9000));
-    REQUIRE(v.resize(f, kSize));
-    CHECK(v.read(f) == data.substr(0, 9000) + std::string(kSize - 9000, '\0'));
+    REQUIRE(v.resize(f, kGrown));
+    CHECK(v.read(f) == data.substr(0, 9000) + std::string(kGrown - 9000, '\0'));
     CHECK(v.damage().text() == "");
 }
 
