@@ -156,12 +156,13 @@ TEST_CASE("a scan that is cut short by the unmount does not earn clean") {
         lower::Result<struct stat> stat_at(int d, const std::string& n) override {
             if (++looked_ == most) {
                 reached = true;
-                std::this_thread::sleep_for(std::chrono::milliseconds(300));
+                while (!finishing) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+                std::this_thread::sleep_for(std::chrono::milliseconds(200));
             }
             return BorrowedLower::stat_at(d, n);
         }
         int most = 2;
-        std::atomic<bool> reached{false};
+        std::atomic<bool> reached{false}, finishing{false};
 
       private:
         std::atomic<int> looked_{0};
@@ -180,6 +181,7 @@ TEST_CASE("a scan that is cut short by the unmount does not earn clean") {
     const auto fs = open_fs(lower, v.dir(), {.clean = false});
     for (int i = 0; i < 10'000 && !lower.reached; ++i)
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    lower.finishing = true;
     REQUIRE(lower.reached);
     CHECK_FALSE(fs->finish());
     v.mount();
