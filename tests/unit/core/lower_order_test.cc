@@ -401,6 +401,14 @@ TEST_CASE("nothing goes from a directory that is not empty") {
     Watched w;
     w.directory("d");
     w.file("d/f", 0);
+    const std::string id = w.dir.path(w.below("d")) + "/extencfs.dir";
+    const std::string bytes = lower_bytes(id);
+    // Listed first or last: the newest entry comes first on some file systems.
+    const bool newest = GENERATE(false, true);
+    if (newest) {
+        std::filesystem::remove(id);
+        put_lower_bytes(id, bytes);
+    }
     w.forget_calls();
     CHECK_FALSE(w.fs->rmdir(kRootNode, "d"));
     CHECK_FALSE(w.lower.has("unlink"));

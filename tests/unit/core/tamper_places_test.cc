@@ -125,6 +125,11 @@ TEST_CASE("T25: when a rename is finished its old place is none, before that eit
         REQUIRE(v.unmount());
     else
         v.kill();
+    const std::string id = lower_bytes(is + kId);
+    const auto written = volume::decode_dir_file(bytes_of(id).first<volume::kDirFileSize>(),
+                                                 keys_for_tests()->current().dir_mac.bytes());
+    REQUIRE(written);
+    CHECK((written->next == volume::Binding{}) == in_order);
     std::filesystem::rename(is, was);
     v.mount();
     if (in_order)
