@@ -217,10 +217,11 @@ class Filesystem {
     // Opens a directory that is about to be changed by us, whatever its mode says.
     Result<lower::Fd> open_for_change(const Place& place);
     Result<void> rename_locked(const Place& from, const Place& to, lower::RenameMode mode);
-    // Takes the format's own files out of a directory that is about to go.
-    Result<void> clear_directory(const Place& place, NodeId node);
-    // A directory that was cleared but stays gets an id again.
-    void restore_directory(const Place& place, NodeId node);
+    // Takes the format's own files out of a directory that is about to go. `was`: the id that it
+    // had, unless that is damaged. LOCKS: its id_lock() is held until it is gone or restored.
+    Result<void> clear_directory(const Place& place, NodeId node, std::optional<DirContext>& was);
+    // A directory that was cleared but stays gets its id again. LOCKS: likewise.
+    void restore_directory(const Place& place, NodeId node, const std::optional<DirContext>& was);
     Result<void> prepare_directory_move(const Place& from, const Place& to, NodeId node);
     std::string long_symlink_target(const Place& place, const struct stat& lower_stat);
 
@@ -285,6 +286,10 @@ class Filesystem {
     std::shared_mutex& namespace_lock(NodeId directory) {
         return namespace_locks_[directory % namespace_locks_.size()];
     }
+    // Held, last of all locks of the tree, while an id file is taken away or first asked for: who
+    // finds none in between would make another id. By inode number.
+    std::array<std::mutex, 64> id_locks_;
+    std::mutex& id_lock(std::uint64_t ino) { return id_locks_[ino % id_locks_.size()]; }
     // Holds the namespace stripes of several directories exclusively, in one order.
     class NamespaceGuard;
 

@@ -82,31 +82,44 @@ Result<lower::Fd> Filesystem::open_for_change(const Place& at) {
     return open_with_mode_lifted(at.dir, at.entry(), flags);
 }
 
-Result<void> Filesystem::clear_directory(const Place& at, NodeId node) {
+Result<void> Filesystem::clear_directory(const Place& at, NodeId node,
+                                         std::optional<DirContext>& was) {
     auto fd = open_for_change(at);
     if (!fd) return std::unexpected(fd.error());
+    if (const auto known = table_->view(node)) was = known->context;
+    if (!was) {
+        std::vector<std::string> unsynced;
+        auto context =
+            format_->open_directory(*lower_, fd->get(), at.dir->context, at.entry(), unsynced);
+        if (context)
+            was = *context;
+        else if (context.error().kind != ErrorKind::kDamaged)
+            return std::unexpected(context.error());
+    }
     auto cleared = format_->clear_directory(*lower_, fd->get());
-    if (!cleared && cleared.error().kind != ErrorKind::kNotEmpty) restore_directory(at, node);
+    if (!cleared && cleared.error().kind != ErrorKind::kNotEmpty) restore_directory(at, node, was);
     return cleared;
 }
 
-void Filesystem::restore_directory(const Place& at, NodeId node) {
-    const auto known = table_->view(node);
-    std::vector<std::string> unsynced;
+void Filesystem::restore_directory(const Place& at, NodeId node,
+                                   const std::optional<DirContext>& was) {
     auto fd = open_for_change(at);
-    if (fd && known && known->context) {
+    if (fd && was) {
         // With the id that it had: its attributes are bound to that.
+        std::vector<std::string> unsynced;
         auto restored = format_->restore_directory(*lower_, fd->get(), at.dir->context, at.entry(),
-                                                   *known->context, unsynced);
-        if (restored) return note_unsynced(node, std::move(unsynced));
-    }
-    if (node != 0) {
-        table_->forget_context(node);
-        dirs_->remove(node);
+                                                   *was, unsynced);
+        if (restored && node != 0) return note_unsynced(node, std::move(unsynced));
+        if (restored) {
+            std::lock_guard lock(unsynced_mutex_);
+            ++lost_count_;  // no node to keep it by
+            return;
+        }
     }
     // Failing leaves an empty directory without an id, which is made good at its next use.
-    if (fd && node == 0)
-        (void)format_->open_directory(*lower_, fd->get(), at.dir->context, at.entry(), unsynced);
+    if (node == 0) return;
+    table_->forget_context(node);
+    dirs_->remove(node);
 }
 
 Result<void> Filesystem::rmdir(NodeId parent, std::string_view name) {
@@ -130,12 +143,14 @@ Result<void> Filesystem::rmdir(NodeId parent, std::string_view name) {
     ChangeScope scope(*sink_, {.inodes = {is->st_ino}, .parents = {parent}, .names = {name}});
     const auto pinned = pin(victim, *at, *is);
     if (!pinned) return std::unexpected(pinned.error());
-    if (auto r = clear_directory(*at, victim); !r) {
+    const std::lock_guard id_file(id_lock(is->st_ino));
+    std::optional<DirContext> was;
+    if (auto r = clear_directory(*at, victim, was); !r) {
         unpin(victim, *pinned);
         return r;
     }
     if (auto r = lower_->rmdir(dirfd, at->entry()); !r) {
-        restore_directory(*at, victim);
+        restore_directory(*at, victim, was);
         unpin(victim, *pinned);
         return fail(r.error());
     }
@@ -154,8 +169,11 @@ Result<void> Filesystem::prepare_directory_move(const Place& from, const Place& 
     if (!known || !known->context) {
         // An id file that a killed mkdir left out is made good before the directory moves.
         std::vector<std::string> unsynced;
+        std::unique_lock<std::mutex> id_file;
+        if (known) id_file = std::unique_lock(id_lock(known->ino));
         auto context =
             format_->open_directory(*lower_, fd->get(), from.dir->context, from.entry(), unsynced);
+        if (id_file) id_file.unlock();
         if (!context) return std::unexpected(context.error());
         if (known) table_->set_context(node, *context);
         if (known && !unsynced.empty()) note_unsynced(node, std::move(unsynced));
@@ -209,14 +227,17 @@ Result<void> Filesystem::rename_locked(const Place& from, const Place& to, lower
         pinned = *kept;
     }
     // What goes before the rename itself must be possible to undo, and comes last.
+    std::unique_lock<std::mutex> id_file;
+    std::optional<DirContext> was;
     if (target_dir && !exchange) {
-        if (auto r = clear_directory(to, other); !r) {
+        id_file = std::unique_lock(id_lock(target->st_ino));
+        if (auto r = clear_directory(to, other, was); !r) {
             unpin(other, pinned);
             return r;
         }
     }
     if (auto r = lower_->rename(from_fd, from.entry(), to_fd, to.entry(), mode); !r) {
-        if (target_dir && !exchange) restore_directory(to, other);
+        if (target_dir && !exchange) restore_directory(to, other, was);
         unpin(other, pinned);
         return fail(r.error());
     }

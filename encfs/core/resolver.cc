@@ -124,8 +124,10 @@ Result<Filesystem::Dir> Filesystem::open_child(const NodeView& node, Tree tree) 
         handle->context = *node.context;
     } else {
         std::vector<std::string> unsynced;
-        auto context =
-            format_->open_directory(*lower_, fd->get(), (*parent)->context, entry, unsynced);
+        auto context = [&] {
+            const std::lock_guard id_file(id_lock(node.ino));
+            return format_->open_directory(*lower_, fd->get(), (*parent)->context, entry, unsynced);
+        }();
         if (!context) return std::unexpected(context.error());
         if (!unsynced.empty()) note_unsynced(node.id, std::move(unsynced));
         handle->context = *context;

@@ -13,7 +13,7 @@
 
 namespace extencfs::core {
 
-class BorrowedLower final : public lower::LowerFs {
+class BorrowedLower : public lower::LowerFs {
     template <typename T>
     using R = lower::Result<T>;
     using Name = const std::string&;

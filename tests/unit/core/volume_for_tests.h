@@ -67,6 +67,7 @@ struct OpenHow {
     std::size_t max_descriptors = 512;
     std::function<void()> after_sync = {};
     bool shared = false;
+    bool read_only = false;
 };
 
 // A file system on `dir` over `lower`, which stays the caller's.
@@ -79,6 +80,7 @@ inline Result<std::unique_ptr<Filesystem>> try_open(lower::LowerFs& lower,
     options.trust_hints = how.clean;
     options.max_descriptors = how.max_descriptors;
     options.shared = how.shared;
+    options.read_only = how.read_only;
     if (how.damage != nullptr)
         options.on_damage = [damage = how.damage](const DamageReport& r) { damage->add(r); };
     return Filesystem::open(std::make_unique<BorrowedLower>(lower, how.writes, how.after_sync),

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// A directory keeps its id, which its attributes are bound to, also where its removal or its
+// replacement fails, and beside somebody who opens it meanwhile.
+#include <chrono>
+#include <condition_variable>
+
+#include "tests/unit/core/tampered_volume.h"
+
+using namespace extencfs;
+using namespace extencfs::core;
+
+namespace {
+
+// Holds the next opening of a directory until its removal has begun below; the removal goes on when
+// the opening is over, or after a moment if it waits for the removal.
+class OpenBesideRmdir final : public BorrowedLower {
+  public:
+    using BorrowedLower::BorrowedLower;
+    void arm() {
+        const std::lock_guard lock(mutex_);
+        armed_ = true;
+    }
+    void wait_until_held() {
+        std::unique_lock lock(mutex_);
+        REQUIRE(changed_.wait_for(lock, std::chrono::seconds(10), [&] { return held_; }));
+    }
+    void opened() {
+        const std::lock_guard lock(mutex_);
+        over_ = true;
+        changed_.notify_all();
+    }
+
+    lower::Result<lower::Fd> open(int d, const std::string& n, int flags, mode_t mode) override {
+        {
+            std::unique_lock lock(mutex_);
+            if (armed_ && (flags & O_DIRECTORY) != 0) {
+                armed_ = false;
+                held_ = true;
+                changed_.notify_all();
+                changed_.wait_for(lock, std::chrono::seconds(10), [&] { return removing_; });
+            }
+        }
+        return BorrowedLower::open(d, n, flags, mode);
+    }
+    lower::Result<void> rmdir(int d, const std::string& n) override {
+        {
+            std::unique_lock lock(mutex_);
+            removing_ = true;
+            changed_.notify_all();
+            changed_.wait_for(lock, std::chrono::milliseconds(200), [&] { return over_; });
+        }
+        return BorrowedLower::rmdir(d, n);
+    }
+
+  private:
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool armed_ = false, held_ = false, removing_ = false, over_ = false;
+};
+
+}  // namespace
+
+TEST_CASE("a directory that nobody has in use keeps its attributes when it cannot be replaced") {
+    TamperedVolume v;
+    v.make_directory("a");
+    REQUIRE(v.fs().set_xattr(v.make_directory("a/b"), "user.x", bytes_of("kept"), 0));
+    v.session().forget_all();
+    CHECK_FALSE(v.fs().rename(kRootNode, "a", v.node("a"), "b", lower::RenameMode::kReplace));
+    const auto value = v.fs().get_xattr(v.node("a/b"), "user.x");
+    REQUIRE(value);
+    CHECK(text_of(*value) == "kept");
+    CHECK(v.damage().text() == "");
+}
+
+TEST_CASE("a directory that nobody has in use keeps its attributes when it cannot be removed") {
+    TamperedVolume v;
+    REQUIRE(v.fs().set_xattr(v.make_directory("d"), "user.x", bytes_of("kept"), 0));
+    for (const char* call : {"unlink", "rmdir"}) {
+        INFO(call);
+        v.session().forget_all();
+        v.lower().fail_at(1, EIO, fake::Calls::named(call));
+        CHECK_FALSE(v.fs().rmdir(kRootNode, "d"));
+        const auto value = v.fs().get_xattr(v.node("d"), "user.x");
+        REQUIRE(value);
+        CHECK(text_of(*value) == "kept");
+        CHECK(v.damage().text() == "");
+    }
+}
+
+TEST_CASE("opening a directory beside its removal does not make another id") {
+    const auto dir = fake::ScratchDir::in_memory();
+    const auto real = lower::make_posix_lower_fs();
+    {
+        const auto fs = open_fs(*real, dir, {.clean = true});
+        auto d = fs->mkdir(kRootNode, "d", 0755, {});
+        REQUIRE(d);
+        REQUIRE(fs->set_xattr(d->node, "user.x", bytes_of("kept"), 0));
+        fs->forget(d->node, 1);
+        REQUIRE(fs->finish());
+    }
+    OpenBesideRmdir lower(*real);
+    Damage damage;
+    const auto fs = open_fs(lower, dir, {.clean = true, .damage = &damage});
+    auto d = fs->lookup(kRootNode, "d");
+    REQUIRE(d);
+    lower.arm();
+    std::thread opener([&] {
+        (void)fs->list(d->node, 0, ListMode::kNames, [](const ListedEntry&) { return true; });
+        lower.opened();
+    });
+    lower.wait_until_held();
+    const auto removed = fs->rmdir(kRootNode, "d");
+    opener.join();
+    CHECK(removed);
+    if (!removed) CHECK(fs->get_xattr(d->node, "user.x"));
+    CHECK(damage.text() == "");
+    fs->forget(d->node, 1);
+}
