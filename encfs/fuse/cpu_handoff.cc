@@ -32,7 +32,7 @@ void CpuHandoff::stop() {
 
 void CpuHandoff::join() {
     std::lock_guard lock(mutex_);
-    rings_.push_back({::pthread_self(), ::gettid(), 0, 0});
+    rings_.push_back({::gettid(), own_cpu_clock(), 0, 0});
     if (yielding_) set_yielding(rings_.back().id, true);
 }
 
@@ -47,7 +47,7 @@ void CpuHandoff::unpark() {
 bool CpuHandoff::starving_locked() {
     bool starving = false;
     for (Ring& ring : rings_) {
-        const std::uint64_t now = cpu_time_ns(ring.thread);
+        const std::uint64_t now = cpu_time_ns(ring.clock);
         const bool ran = now != ring.cpu_ns;
         ring.cpu_ns = now;
         ring.stuck = !ran && is_runnable(ring.id) ? ring.stuck + 1 : 0;

@@ -2,12 +2,12 @@
 // Keeps a client and the ring thread that serves it on one processor (ADR 0008).
 #pragma once
 
-#include <pthread.h>
 #include <sys/types.h>
 
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <ctime>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -17,7 +17,7 @@
 namespace extencfs::fuse {
 
 // REQUIRES: can_yield().
-// THREADS: count() on ring threads, which must not end before stop(); the rest anywhere.
+// THREADS: count() on ring threads, which may end at any time; the rest anywhere.
 class CpuHandoff {
   public:
     CpuHandoff();
@@ -42,8 +42,8 @@ class CpuHandoff {
 
   private:
     struct Ring {
-        pthread_t thread;
         pid_t id;
+        clockid_t clock;
         std::uint64_t cpu_ns;
         unsigned stuck;  // looks in a row at which it could have run and had not
     };

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "encfs/fuse/scheduler.h"
 
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <unistd.h>
 
-#include <ctime>
 #include <fstream>
 #include <string>
 #include <thread>
@@ -14,20 +15,28 @@ namespace extencfs::fuse {
 bool can_yield() {
     bool can = false;
     // Not on this thread: it would have no way back.
-    std::thread([&can] { can = set_yielding(0, true) && set_yielding(0, false); }).join();
+    std::thread([&can] {
+        can = set_yielding(::gettid(), true) && set_yielding(::gettid(), false);
+    }).join();
     return can;
 }
 
 bool set_yielding(pid_t thread, bool yielding) {
+    // The number of a thread that has ended may be another process's by now.
+    if (::tgkill(::getpid(), thread, 0) != 0) return false;
     const struct sched_param parameters {};
     return ::sched_setscheduler(thread, yielding ? SCHED_IDLE : SCHED_OTHER, &parameters) == 0;
 }
 
-std::uint64_t cpu_time_ns(pthread_t thread) {
-    clockid_t clock;
+clockid_t own_cpu_clock() {
+    clockid_t clock = CLOCK_THREAD_CPUTIME_ID;
+    (void)::pthread_getcpuclockid(::pthread_self(), &clock);
+    return clock;
+}
+
+std::uint64_t cpu_time_ns(clockid_t clock) {
     struct timespec time {};
-    if (::pthread_getcpuclockid(thread, &clock) != 0 || ::clock_gettime(clock, &time) != 0)
-        return 0;
+    if (::clock_gettime(clock, &time) != 0) return 0;
     return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 +
            static_cast<std::uint64_t>(time.tv_nsec);
 }

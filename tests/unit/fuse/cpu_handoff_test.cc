@@ -16,9 +16,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// Until `done`, or ten seconds are over.
-bool comes_true(const std::function<bool()>& done) {
-    for (int i = 0; i < 10000; ++i) {
+// Until `done`, or the time is over.
+bool comes_true(const std::function<bool()>& done, int at_most_ms = 10000) {
+    for (int i = 0; i < at_most_ms; ++i) {
         if (done()) return true;
         std::this_thread::sleep_for(1ms);
     }
@@ -64,10 +64,20 @@ TEST_CASE("a thread that yields comes back", "[handoff]") {
     CHECK(ring.policy() == SCHED_OTHER);
 }
 
+TEST_CASE("ring threads may end while they are watched", "[handoff]") {
+    if (!can_yield()) return;
+    CpuHandoff handoff;
+    for (int i = 0; i < 20; ++i) {
+        const RingThread ring(handoff);
+        comes_true([&] { return ring.policy() == SCHED_IDLE; }, 100);
+    }
+    std::this_thread::sleep_for(20ms);
+}
+
 TEST_CASE("runnable and not, and processor time", "[handoff]") {
     CHECK(is_runnable(::gettid()));
-    const auto before = cpu_time_ns(::pthread_self());
-    while (cpu_time_ns(::pthread_self()) < before + 1'000'000) {
+    const auto before = cpu_time_ns(own_cpu_clock());
+    while (cpu_time_ns(own_cpu_clock()) < before + 1'000'000) {
     }
     std::atomic<pid_t> id{0};
     std::atomic<bool> ending{false};
