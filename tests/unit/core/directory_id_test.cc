@@ -4,6 +4,7 @@
 #include <chrono>
 #include <condition_variable>
 
+#include "tests/unit/core/recorded_lower.h"
 #include "tests/unit/core/tampered_volume.h"
 
 using namespace extencfs;
@@ -85,6 +86,58 @@ TEST_CASE("a directory that nobody has in use keeps its attributes when it canno
         CHECK(text_of(*value) == "kept");
         CHECK(v.damage().text() == "");
     }
+}
+
+TEST_CASE("a directory keeps its attributes when its id file went though that was denied") {
+    class Denied final : public BorrowedLower {
+      public:
+        using BorrowedLower::BorrowedLower;
+        lower::Result<void> unlink(int d, const std::string& n) override {
+            if (auto done = BorrowedLower::unlink(d, n); !done) return done;
+            return std::unexpected(lower::Errno{EIO});
+        }
+    };
+    TamperedVolume v;
+    REQUIRE(v.fs().set_xattr(v.make_directory("d"), "user.x", bytes_of("kept"), 0));
+    REQUIRE(v.unmount());
+    Denied lower(v.lower());
+    const auto fs = open_fs(lower, v.dir(), {.clean = true});
+    CHECK_FALSE(fs->rmdir(kRootNode, "d"));
+    auto d = fs->lookup(kRootNode, "d");
+    REQUIRE(d);
+    CHECK(fs->get_xattr(d->node, "user.x"));
+    CHECK_FALSE(fs->rmdir(kRootNode, "d"));
+    CHECK(fs->get_xattr(d->node, "user.x"));
+    fs->forget(d->node, 1);
+    v.mount();
+    CHECK(v.fs().get_xattr(v.node("d"), "user.x"));
+}
+
+TEST_CASE("an id file that was put back is owed to the next fsync") {
+    TamperedVolume v;
+    v.make_directory("d");
+    v.make_file("f", "x");
+    REQUIRE(v.unmount());
+    Recorded lower(v.lower());
+    const auto fs = open_fs(lower, v.dir(), {.clean = true});
+    v.lower().fail_at(1, EIO, fake::Calls::named("rmdir"));
+    CHECK_FALSE(fs->rmdir(kRootNode, "d"));
+    auto f = fs->lookup(kRootNode, "f");
+    REQUIRE(f);
+    lower.calls.clear();
+    REQUIRE(fs->fsync(f->node, false));
+    CHECK(lower.has("syncfs"));
+    fs->forget(f->node, 1);
+    v.mount();
+}
+
+TEST_CASE("a directory whose id cannot be written is not made") {
+    TamperedVolume v;
+    v.lower().fail_at(1, ENOSPC, fake::Calls::named("pwrite"));
+    CHECK_FALSE(v.fs().mkdir(kRootNode, "d", 0755, {}));
+    const auto found = v.fs().lookup(kRootNode, "d");
+    REQUIRE_FALSE(found);
+    CHECK(found.error().kind == ErrorKind::kNotFound);
 }
 
 TEST_CASE("opening a directory beside its removal does not make another id") {
