@@ -150,6 +150,8 @@ class Filesystem {
     Result<Dir> directory(NodeId node);
     Result<Dir> open_directory(const NodeView& node);
     Result<Dir> open_child(const NodeView& node);
+    // Likewise, while no directory changes its place.
+    Result<Dir> open_still(const NodeView& node);
     Result<File> file(NodeId node, OpenIntent intent);
     Result<File> open_file_of(const NodeView& node, OpenIntent intent);
     Result<lower::Fd> open_lower_file(const NodeView& node, OpenIntent intent);

@@ -36,7 +36,11 @@ void Filesystem::recovery_scan() {
 bool Filesystem::scan_directory(NodeId node, std::vector<NodeId>& subdirectories) {
     auto dir = directory(node);
     // What lies below a damaged directory cannot be reached, and so is not half written by us.
-    if (!dir) return dir.error().kind == ErrorKind::kDamaged;
+    if (!dir) {
+        const auto is = view(node);
+        const bool removed = is && is->gone;  // since it was listed
+        return removed || dir.error().kind == ErrorKind::kDamaged;
+    }
     std::vector<std::string> entries, leftovers;
     const int dirfd = (*dir)->fd.get();
     auto listed = lower_->list(dirfd, [&](const lower::DirEntry& entry) {
