@@ -155,6 +155,8 @@ class Filesystem {
     Result<Dir> directory(NodeId node, Tree tree = Tree::kFree);
     Result<Dir> open_directory(const NodeView& node, Tree tree);
     Result<Dir> open_child(const NodeView& node, Tree tree);
+    // Likewise, while no directory changes its place. LOCKS: the tree lock is free.
+    Result<Dir> open_still(const NodeView& node);
     Result<File> file(NodeId node, OpenIntent intent);
     Result<File> open_file_of(const NodeView& node, OpenIntent intent);
     Result<lower::Fd> open_lower_file(const NodeView& node, OpenIntent intent);

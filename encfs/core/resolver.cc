@@ -93,7 +93,8 @@ Result<Filesystem::Dir> Filesystem::directory(NodeId node, Tree tree) {
 
 Result<Filesystem::Dir> Filesystem::open_directory(const NodeView& node, Tree tree) {
     if (!S_ISDIR(node.type)) return fail(ErrorKind::kNotDirectory);
-    auto opened = open_child(node, tree);
+    const bool settled = tree == Tree::kHeld || node.context;
+    auto opened = settled ? open_child(node, tree) : open_still(node);
     if (!opened && tree == Tree::kFree && may_have_moved(opened.error())) {
         // A rename may have been under way: once more, with the tree held still.
         std::shared_lock held(tree_lock_);
@@ -103,6 +104,19 @@ Result<Filesystem::Dir> Filesystem::open_directory(const NodeView& node, Tree tr
     }
     if (!opened) return opened;
     return dirs_->insert(node.id, std::move(*opened));
+}
+
+// An id file knows two places: two renames between the look at the table and the look at it would
+// make a sound directory look misplaced.
+Result<Filesystem::Dir> Filesystem::open_still(const NodeView& node) {
+    // First, as it may have to be opened likewise.
+    if (node.location) {
+        if (auto parent = directory(node.location->parent); !parent) return parent;
+    }
+    std::shared_lock held(tree_lock_);
+    auto again = view(node.id);
+    if (!again) return std::unexpected(again.error());
+    return open_child(*again, Tree::kHeld);
 }
 
 Result<Filesystem::Dir> Filesystem::open_child(const NodeView& node, Tree tree) {

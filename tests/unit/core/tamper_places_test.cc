@@ -394,3 +394,26 @@ TEST_CASE("what is put in the place of something in use is not taken for it") {
     }
     v.session().forget_all();
 }
+
+TEST_CASE("a number that was given to something of another type does not make it a file") {
+    class OtherType final : public BorrowedLower {
+      public:
+        using BorrowedLower::BorrowedLower;
+        lower::Result<struct stat> stat(int fd) override {
+            auto is = BorrowedLower::stat(fd);
+            if (is && S_ISREG(is->st_mode)) is->st_mode = S_IFCHR | 0644;
+            return is;
+        }
+    };
+    TamperedVolume v;
+    v.make_file("f", "mine");
+    REQUIRE(v.unmount());
+    OtherType lower(v.lower());
+    const auto fs = open_fs(lower, v.dir(), {.clean = true});
+    auto f = fs->lookup(kRootNode, "f");
+    REQUIRE(f);
+    IoBuffer buffer;
+    CHECK(is_damaged(fs->read(f->node, 0, 4, buffer)));
+    fs->forget(f->node, 1);
+    v.mount();
+}

@@ -49,6 +49,18 @@ class SyncBeside final : public BorrowedLower {
     }
 };
 
+// Runs something of the same file system when the next bytes are below and not yet known of.
+class WriteBeside final : public BorrowedLower {
+  public:
+    using BorrowedLower::BorrowedLower;
+    std::function<void()> after;
+    lower::Result<void> pwrite(int fd, Bytes in, std::uint64_t off) override {
+        auto done = BorrowedLower::pwrite(fd, in, off);
+        if (after) std::exchange(after, nullptr)();
+        return done;
+    }
+};
+
 // Denies writing, as EPERM of an immutable file does.
 class Immutable final : public BorrowedLower {
   public:
@@ -327,6 +339,50 @@ TEST_CASE("rule 5: a file that leaves for want of descriptors is synced if it wa
         if (node != files[0]) REQUIRE(fs->write(node, 0, bytes_of(data), WriteSource::kCaller, {}));
     INFO(lower.text());
     CHECK(lower.has("fdatasync"));
+    session.forget_all();
+}
+
+TEST_CASE("rule 2: the size hint waits for writes beyond it, and for what a failed one left") {
+    const auto dir = fake::ScratchDir::in_memory();
+    fake::FaultLowerFs faults;
+    WriteBeside lower(faults);
+    Damage damage;
+    const auto fs = open_fs(lower, dir, {.clean = true, .damage = &damage});
+    Session session(*fs);
+    REQUIRE(session.keep(fs->create(kRootNode, "f", 0644, {})));
+    NodeId f = *session.node("f");
+    std::string expected;
+    const auto write = [&](std::uint64_t off, std::size_t size, WriteSource source) {
+        const std::string data = stamped(1, off, size);
+        return fs->write(f, off, bytes_of(data), source, {}).has_value();
+    };
+    SECTION("under way") {
+        REQUIRE(write(0, 100, WriteSource::kCaller));
+        lower.after = [&] { REQUIRE(write(100, 100, WriteSource::kCaller)); };
+        REQUIRE(write(4096, 4096, WriteSource::kPageCache));
+        REQUIRE(fs->flush(f));
+        expected = stamped(1, 0, 200) + std::string(3896, '\0') + stamped(1, 4096, 4096);
+    }
+    SECTION("failed") {
+        REQUIRE(write(0, 12'000, WriteSource::kCaller));
+        lower.after = [&] {
+            faults.tear_at(1, volume::fragment(6).cipher_size);
+            CHECK_FALSE(write(12'288, 4096, WriteSource::kPageCache));
+        };
+        REQUIRE(write(12'000, 60, WriteSource::kCaller));
+        session.forget_all();
+        f = *session.node("f");
+        AttrChange change;
+        change.size_set = true;
+        change.size = 100'000;
+        REQUIRE(fs->setattr(f, change));
+        expected = stamped(1, 0, 12'060) + std::string(100'000 - 12'060, '\0');
+    }
+    IoBuffer buffer;
+    const auto got = fs->read(f, 0, 200'000, buffer);
+    REQUIRE(got);
+    CHECK(text_of(*got) == expected);
+    CHECK(damage.text() == "");
     session.forget_all();
 }
 

@@ -7,6 +7,8 @@
 #include <catch2/catch.hpp>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <set>
 #include <thread>
 
@@ -346,4 +348,24 @@ TEST_CASE("a listing goes on after any entry", "[lower]") {
                               [&](const DirEntry&) { return ++after_last > 0; }));
         CHECK(after_last == 0);
     }
+}
+
+TEST_CASE("opening a fifo does not wait for its other end") {
+    const auto dir = ScratchDir::in_memory();
+    const auto fs = make_posix_lower_fs();
+    const std::string path = dir.path("fifo");
+    REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+    std::atomic<bool> opened{false}, waited{false};
+    // Lets it go on, after a while.
+    std::thread other([&] {
+        for (int i = 0; i < 5000 && !opened; ++i)
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        waited = !opened;
+        const Fd end(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+        while (!opened) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    });
+    CHECK(fs->open(dir.fd(), "fifo", O_RDONLY, 0));
+    opened = true;
+    other.join();
+    CHECK_FALSE(waited);
 }
