@@ -305,15 +305,15 @@ Result<void> Format1File::write_alone(std::uint64_t off, Bytes in) {
         std::lock_guard lock(state_);
         epoch = seal_epoch_locked();
     }
-    if (auto r = store(off, in, epoch); !r) {
-        {
-            std::lock_guard lock(state_);
-            if (end > header_.size) abandon_growth_locked();
-        }
-        if (off > size) (void)shrink(size);  // a write that failed leaves no gap behind
-        return r;
+    auto written = store(off, in, epoch);
+    if (written) {
+        written = advance(off, end, epoch, Counted::kNo);
+    } else {
+        std::lock_guard lock(state_);
+        if (end > header_.size) abandon_growth_locked();
     }
-    return advance(off, end, epoch, Counted::kNo);
+    if (!written && off > size) (void)shrink(size);  // a write that failed leaves no gap behind
+    return written;
 }
 
 }  // namespace extencfs::core

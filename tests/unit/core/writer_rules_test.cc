@@ -171,8 +171,8 @@ TEST_CASE("rule 2: the cut after a failed growth is durable before the next grow
 
 TEST_CASE("rule 6: a growth that fails changes no length, also that before a write") {
     for (const bool write : {true, false}) {
-        // Sealing the tail, the header, the lower length; then the data.
-        for (std::uint64_t n = 1; n <= (write ? 4 : 3); ++n) {
+        // Sealing the tail, the header, the lower length; then the data, its header and length.
+        for (std::uint64_t n = 1; n <= (write ? 6 : 3); ++n) {
             INFO((write ? "write" : "truncate") << ", call " << n);
             TamperedVolume v;
             const NodeId f = v.make_file("f", stamped(1, 0, 5000));
