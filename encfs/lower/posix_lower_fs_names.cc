@@ -19,7 +19,7 @@ constexpr std::size_t kListBuffer = 64 * 1024;
 constexpr long kSysFchmodat2 = 452;
 
 Result<Fd> owned(int fd) {
-    if (fd == -1) return failure();
+    if (fd < 0) return failure();
     return Fd(fd);
 }
 
