@@ -12,6 +12,8 @@ namespace extencfs::fuse {
 namespace {
 // One look may fall between a wake-up and the switch that follows.
 constexpr unsigned kStarvingLooks = 2;
+// What the kernel tells of idle time moves in steps of this: no need to read it at each look.
+constexpr HandoffPolicy::Ms kIdleStep{10};
 }  // namespace
 
 CpuHandoff::CpuHandoff() : watcher_([this] { watch(); }) {}
@@ -68,13 +70,19 @@ void CpuHandoff::apply_locked(bool yielding) {
 void CpuHandoff::watch() {
     using State = HandoffPolicy::State;
     HandoffPolicy policy;
+    HandoffPolicy::Ms idle_read{0};
+    std::uint64_t idle_ms = 0;
     std::unique_lock lock(mutex_);
     while (!stopping_) {
         const auto now = std::chrono::duration_cast<HandoffPolicy::Ms>(
             std::chrono::steady_clock::now().time_since_epoch());
+        if (now - idle_read >= kIdleStep) {
+            idle_ms = idle_time_ms();
+            idle_read = now;
+        }
         const bool starving = policy.state() == State::kYielding && starving_locked();
         const State state =
-            policy.look({now, requests_.load(std::memory_order_relaxed), idle_time_ms(), starving});
+            policy.look({now, requests_.load(std::memory_order_relaxed), idle_ms, starving});
         apply_locked(state == State::kYielding);
         withdrawn_ = policy.withdrawn();
         if (state == State::kParked) {
