@@ -13,23 +13,18 @@
 #include "encfs/daemon/volume_state.h"
 #include "tests/fake/fault_lower_fs.h"
 #include "tests/unit/core/borrowed_lower.h"
+#include "tests/unit/daemon/cheap_volume.h"
 #include "tests/unit/daemon/temp_dir.h"
 
 using namespace extencfs;
 using namespace extencfs::daemon;
+using extencfs::test::cheap;
+using extencfs::test::kPassword;
 using extencfs::test::read_file;
 using extencfs::test::TempDir;
 using extencfs::test::write_file;
 
 namespace {
-
-const Bytes kPassword = bytes_of("right");
-
-volume::NewVolume cheap() {
-    volume::NewVolume choice;
-    choice.cost = crypto::kArgon2Least;
-    return choice;
-}
 
 // Something of the lower file system is not as it should be.
 class Odd final : public core::BorrowedLower {

@@ -4,23 +4,18 @@
 #include <unistd.h>
 
 #include "encfs/daemon/volume_create.h"
+#include "tests/unit/daemon/cheap_volume.h"
 #include "tests/unit/daemon/temp_dir.h"
 
 using namespace extencfs;
 using namespace extencfs::daemon;
+using extencfs::test::cheap;
+using extencfs::test::kPassword;
 using extencfs::test::read_file;
 using extencfs::test::TempDir;
 using extencfs::test::write_file;
 
 namespace {
-
-const Bytes kPassword = bytes_of("right");
-
-volume::NewVolume cheap() {
-    volume::NewVolume choice;
-    choice.cost = crypto::kArgon2Least;
-    return choice;
-}
 
 struct Made {
     TempDir dir;
