@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <utility>
 
 #include "encfs/fuse/scheduler.h"
 
@@ -34,8 +35,20 @@ void CpuHandoff::stop() {
 
 void CpuHandoff::join() {
     std::lock_guard lock(mutex_);
-    rings_.push_back({::gettid(), own_cpu_clock(), 0, 0});
-    if (yielding_) set_yielding(rings_.back().id, true);
+    members_.push_back({::gettid(), own_cpu_clock(), 0, 0});
+    if (yielding_) set_yielding(members_.back().id, true);
+}
+
+void CpuHandoff::leave() {
+    std::lock_guard lock(mutex_);
+    const pid_t self = ::gettid();
+    if (std::erase_if(members_, [self](const Member& each) { return each.id == self; }) != 0)
+        set_yielding(self, false);
+}
+
+void CpuHandoff::watch_also(Hooks hooks) {
+    std::lock_guard lock(mutex_);
+    hooks_ = std::move(hooks);
 }
 
 void CpuHandoff::unpark() {
@@ -48,23 +61,24 @@ void CpuHandoff::unpark() {
 
 bool CpuHandoff::starving_locked() {
     bool starving = false;
-    for (Ring& ring : rings_) {
-        const std::uint64_t now = cpu_time_ns(ring.clock);
-        const bool ran = now != ring.cpu_ns;
-        ring.cpu_ns = now;
-        ring.stuck = !ran && is_runnable(ring.id) ? ring.stuck + 1 : 0;
-        starving = starving || ring.stuck >= kStarvingLooks;
+    for (Member& member : members_) {
+        const std::uint64_t now = cpu_time_ns(member.clock);
+        const bool ran = now != member.cpu_ns;
+        member.cpu_ns = now;
+        member.stuck = !ran && is_runnable(member.id) ? member.stuck + 1 : 0;
+        starving = starving || member.stuck >= kStarvingLooks;
     }
-    return starving;
+    return starving || (hooks_.falls_behind && hooks_.falls_behind());
 }
 
 void CpuHandoff::apply_locked(bool yielding) {
     if (yielding == yielding_) return;
-    for (Ring& ring : rings_) {
-        ring.stuck = 0;
-        set_yielding(ring.id, yielding);
+    for (Member& member : members_) {
+        member.stuck = 0;
+        set_yielding(member.id, yielding);
     }
     yielding_ = yielding;
+    if (hooks_.changed) hooks_.changed(yielding);
 }
 
 void CpuHandoff::watch() {

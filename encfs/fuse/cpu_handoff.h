@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps a client and the ring thread that serves it on one processor (ADR 0008).
+// Keeps a client and the thread that serves it on one processor (ADR 0008).
 #pragma once
 
 #include <sys/types.h>
@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <ctime>
+#include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -17,7 +18,7 @@
 namespace extencfs::fuse {
 
 // REQUIRES: can_yield().
-// THREADS: count() on ring threads, which may end at any time; the rest anywhere.
+// THREADS: any; join() and leave() for the calling one.
 class CpuHandoff {
   public:
     CpuHandoff();
@@ -25,29 +26,42 @@ class CpuHandoff {
     CpuHandoff(const CpuHandoff&) = delete;
     CpuHandoff& operator=(const CpuHandoff&) = delete;
 
-    // To be called by a ring thread for each of its requests.
+    struct Hooks {
+        std::function<bool()> falls_behind;  // a reason to withdraw, asked at each look
+        std::function<void(bool yielding)> changed;
+    };
+    // Both are called on the watching thread with a lock held: they may not call back.
+    void watch_also(Hooks hooks);
+
+    // A request has come.
     void count() {
+        requests_.fetch_add(1, std::memory_order_relaxed);
+        if (parked_.load(std::memory_order_relaxed)) unpark();
+    }
+    // The same on a ring thread, which joins with its first one and may end at any time.
+    void count_on_ring() {
         static thread_local const CpuHandoff* joined = nullptr;
         if (joined != this) {
             join();
             joined = this;
         }
-        requests_.fetch_add(1, std::memory_order_relaxed);
-        if (parked_.load(std::memory_order_relaxed)) unpark();
+        count();
     }
-    // Ring threads get their ordinary policy back and are not looked at again.
+    // From here on the calling thread is one of those that yield, until it leaves.
+    void join();
+    void leave();
+    // All get their ordinary policy back and are not looked at again.
     void stop();
     bool yielding() const { return yielding_.load(std::memory_order_relaxed); }
     std::uint64_t withdrawn() const { return withdrawn_.load(std::memory_order_relaxed); }
 
   private:
-    struct Ring {
+    struct Member {
         pid_t id;
         clockid_t clock;
         std::uint64_t cpu_ns;
         unsigned stuck;  // looks in a row at which it could have run and had not
     };
-    void join();
     void unpark();
     void watch();
     // LOCKS: mutex_ is held.
@@ -60,7 +74,8 @@ class CpuHandoff {
     std::atomic<std::uint64_t> withdrawn_{0};
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::vector<Ring> rings_;
+    std::vector<Member> members_;
+    Hooks hooks_;
     bool stopping_ = false;
     std::thread watcher_;  // last: it uses all of the above
 };

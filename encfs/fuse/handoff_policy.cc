@@ -10,8 +10,13 @@ namespace {
 using Ms = HandoffPolicy::Ms;
 
 constexpr Ms kWatchPause{5};
-constexpr Ms kYieldPause{2};  // also bounds how long a ring thread can starve: a few of these
-constexpr Ms kWindow{50};     // idle time comes in steps of 10 ms
+// Also bounds how long a thread can starve: a few of these. A look itself costs, since it sends
+// clients to other processors: the longer all goes well, the fewer, a fraction of the time since
+// yielding began.
+constexpr Ms kFirstYieldPause{2};
+constexpr Ms kLongestYieldPause{10};
+constexpr int kYieldPauseFraction = 20;
+constexpr Ms kWindow{50};  // idle time comes in steps of 10 ms
 constexpr Ms kParkAfter{500};
 constexpr Ms kFirstHoldOff{250};
 constexpr Ms kLongestHoldOff{2000};
@@ -43,6 +48,7 @@ HandoffPolicy::State HandoffPolicy::withdraw(const Look& look) {
 }
 
 HandoffPolicy::State HandoffPolicy::look(const Look& look) {
+    looked_ = look.now;
     const Ms passed = look.now - window_.now;
     const std::uint64_t came = look.requests - window_.requests;
     switch (state_) {
@@ -73,7 +79,9 @@ HandoffPolicy::State HandoffPolicy::look(const Look& look) {
 }
 
 HandoffPolicy::Ms HandoffPolicy::pause() const {
-    return state_ == State::kYielding ? kYieldPause : kWatchPause;
+    if (state_ != State::kYielding) return kWatchPause;
+    return std::clamp((looked_ - yielding_since_) / kYieldPauseFraction, kFirstYieldPause,
+                      kLongestYieldPause);
 }
 
 }  // namespace extencfs::fuse

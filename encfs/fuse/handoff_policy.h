@@ -35,6 +35,7 @@ class HandoffPolicy {
     Look window_{};  // the look at which the present window began
     Ms busy_at_{0};  // the last look that found requests
     Ms yielding_since_{0};
+    Ms looked_{0};
     Ms hold_off_{0};  // after the next withdrawal
     Ms not_before_{0};
     std::uint64_t withdrawn_ = 0;

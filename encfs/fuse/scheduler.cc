@@ -1,16 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "encfs/fuse/scheduler.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <charconv>
 #include <fstream>
 #include <string>
+#include <string_view>
 #include <thread>
 
 namespace extencfs::fuse {
+
+namespace {
+
+// proc_pid_stat(5); `number` is 3 (the state) or more. Empty where there is no such thread. In the
+// way of requests now and then: one open, read and close.
+std::string field_of(pid_t thread, int number) {
+    char bytes[1024];
+    const std::string path = "/proc/" + std::to_string(thread) + "/stat";
+    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (file < 0) return {};
+    const ssize_t count = ::read(file, bytes, sizeof bytes);
+    ::close(file);
+    std::string_view line(bytes, count > 0 ? static_cast<std::size_t>(count) : 0);
+    // The name in parentheses may hold anything.
+    line.remove_prefix(std::min(line.rfind(')'), line.size()));
+    for (int at = 2; at < number && !line.empty(); ++at)
+        line.remove_prefix(std::min(line.find(' '), line.size() - 1) + 1);
+    return std::string(line.substr(0, line.find(' ')));
+}
+
+}  // namespace
 
 bool can_yield() {
     bool can = false;
@@ -42,12 +67,14 @@ std::uint64_t cpu_time_ns(clockid_t clock) {
 }
 
 bool is_runnable(pid_t thread) {
-    std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/stat");
-    std::string line;
-    std::getline(file, line);
-    // proc(5): the name in parentheses may hold anything; the state follows it.
-    const auto name_end = line.rfind(')');
-    return name_end != std::string::npos && name_end + 2 < line.size() && line[name_end + 2] == 'R';
+    return field_of(thread, 3) == "R";
+}
+
+int processor_of(pid_t thread) {
+    const std::string field = field_of(thread, 39);
+    int processor = -1;
+    std::from_chars(field.data(), field.data() + field.size(), processor);
+    return processor;
 }
 
 std::uint64_t idle_time_ms() {

@@ -21,6 +21,9 @@ clockid_t own_cpu_clock();
 std::uint64_t cpu_time_ns(clockid_t clock);
 // Whether the thread runs or waits for its processor (and not for anything else).
 bool is_runnable(pid_t thread);
+// The processor that the thread runs on, or did last; -1 where that cannot be told (it has ended,
+// or /proc hides it).
+int processor_of(pid_t thread);
 // Idle time of all processors together since the system started, in ms (steps of 10 ms); what
 // counts as "iowait" included: a processor is idle then too, and whoever waits at a ring counts.
 std::uint64_t idle_time_ms();

@@ -22,18 +22,17 @@ namespace extencfs::fuse {
 namespace {
 
 constexpr unsigned kPoolThreads = 2;
-constexpr unsigned kClassicThreads = 8;
+// Beside the rings, for FORGET, INTERRUPT and INIT, which come over /dev/fuse all the same.
+constexpr unsigned kLibraryThreads = 8;
 constexpr const char* kUringParameter = "/sys/module/fuse/parameters/enable_uring";
 
 void op_init(void* user, struct fuse_conn_info* conn) {
     auto& state = *static_cast<Session::State*>(user);
     state.stats.count(Opcode::kInit);
     state.features = negotiate(conn, state.options);
-    if (!state.features.uring || state.options.mode == Mode::kRegular) return;
-    if (can_yield()) {
-        state.handoff = std::make_unique<CpuHandoff>();
+    if (state.handoff) {
         state.features.on.emplace_back("cpu_handoff");
-    } else {
+    } else if (state.options.mode != Mode::kRegular) {
         state.features.notes.emplace_back("cpu_handoff: needs CAP_SYS_NICE");
     }
 }
@@ -90,6 +89,16 @@ constexpr bool kLibraryHasUring = true;
 constexpr bool kLibraryHasUring = false;
 #endif
 
+// Returns 0 or an errno.
+int run_library_loop(struct fuse_session* session) {
+    struct fuse_loop_config* config = fuse_loop_cfg_create();
+    fuse_loop_cfg_set_clone_fd(config, 1);
+    fuse_loop_cfg_set_max_threads(config, kLibraryThreads);
+    const int result = fuse_session_loop_mt(session, config);
+    fuse_loop_cfg_destroy(config);
+    return result < 0 ? -result : 0;
+}
+
 struct fuse_lowlevel_ops make_operations() {
     struct fuse_lowlevel_ops ops {};
     ops.init = op_init;
@@ -143,6 +152,11 @@ std::expected<std::unique_ptr<Session>, SessionError> Session::mount(core::Files
     state->mounted = true;
     state->pool = std::make_unique<WorkerPool>(kPoolThreads);
     state->notifier = std::make_unique<WorkerPool>(1);
+    if (options.mode != Mode::kRegular && can_yield())
+        state->handoff = std::make_unique<CpuHandoff>();
+    if (!uring)
+        state->loop =
+            std::make_unique<ClassicLoop>(state->session, state->handoff.get(), *state->pool);
     State* raw = state.get();
     // Off the ring's threads: the kernel may wait for a request of the same processor.
     fs.set_on_entry_stale([raw](core::NodeId parent, const std::string& name) {
@@ -184,19 +198,17 @@ int Session::run(std::function<void()> ready) {
         state.stats.reset();
         ready();
     });
-#if FUSE_USE_VERSION >= 312
-    struct fuse_loop_config* config = fuse_loop_cfg_create();
-    fuse_loop_cfg_set_clone_fd(config, 1);
-    fuse_loop_cfg_set_max_threads(config, kClassicThreads);
-    const int result = fuse_session_loop_mt(state.session, config);
-    fuse_loop_cfg_destroy(config);
-#endif
+    const int result = state.loop ? state.loop->run() : run_library_loop(state.session);
     if (state.tuner.joinable()) state.tuner.join();
-    return result < 0 ? -result : 0;
+    return result;
 }
 
 void Session::request_exit() {
-    fuse_session_exit(state_->session);
+    if (state_->loop) {
+        state_->loop->exit();
+    } else {
+        fuse_session_exit(state_->session);
+    }
 }
 
 bool Session::unmount(bool lazy) {

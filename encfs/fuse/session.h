@@ -54,7 +54,7 @@ class Session {
     // Serves requests until the file system is unmounted or request_exit(). `ready` is called once
     // the kernel's INIT is answered, from then on the mount is usable. Returns 0 or an errno.
     int run(std::function<void()> ready);
-    // Async-signal-safe.
+    // Ends run() once the requests at work are finished.
     void request_exit();
     // Detaches the mountpoint; `lazy`: also while files are open. False when the kernel refuses
     // (busy).

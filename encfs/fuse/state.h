@@ -11,6 +11,7 @@
 #include <mutex>
 #include <thread>
 
+#include "encfs/fuse/classic_loop.h"
 #include "encfs/fuse/cpu_handoff.h"
 #include "encfs/fuse/features.h"
 #include "encfs/fuse/session.h"
@@ -28,9 +29,10 @@ struct Session::State {
     std::atomic<bool> mounted{false};
     std::atomic<bool> on_uring{false};  // a request came over the ring
     std::function<void()> ready;
-    std::unique_ptr<WorkerPool> pool;      // for large writes over the ring
+    std::unique_ptr<WorkerPool> pool;      // for what takes long
     std::unique_ptr<WorkerPool> notifier;  // tells the kernel of wrong names, and may wait for it
-    std::unique_ptr<CpuHandoff> handoff;   // where ring threads may yield
+    std::unique_ptr<CpuHandoff> handoff;   // where threads may yield to clients
+    std::unique_ptr<ClassicLoop> loop;     // where there are no rings
     std::thread tuner;
     std::mutex notes_mutex;  // features.notes, once the session runs
 };
@@ -55,7 +57,7 @@ inline bool over_ring([[maybe_unused]] fuse_req_t req) {
 inline Session::State& begin(fuse_req_t req, Opcode opcode) {
     auto& state = *static_cast<Session::State*>(fuse_req_userdata(req));
     state.stats.count(opcode);
-    if (state.handoff && over_ring(req)) state.handoff->count();
+    if (state.handoff) over_ring(req) ? state.handoff->count_on_ring() : state.handoff->count();
     return state;
 }
 

@@ -18,7 +18,7 @@ WorkerPool::~WorkerPool() {
     for (auto& thread : threads_) thread.join();
 }
 
-void WorkerPool::submit(std::function<void()> work) {
+void WorkerPool::submit(std::move_only_function<void()> work) {
     {
         std::lock_guard lock(mutex_);
         waiting_.push_back(std::move(work));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A few threads for requests whose encryption takes long: a ring thread that works stalls every
-// request of its processor.
+// request of its processor, and the leader of a classic transport every request.
 #pragma once
 
 #include <condition_variable>
@@ -20,13 +20,13 @@ class WorkerPool {
     ~WorkerPool();
     WorkerPool(const WorkerPool&) = delete;
     WorkerPool& operator=(const WorkerPool&) = delete;
-    void submit(std::function<void()> work);
+    void submit(std::move_only_function<void()> work);
 
   private:
     void serve();
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::deque<std::function<void()>> waiting_;
+    std::deque<std::move_only_function<void()>> waiting_;
     bool stopping_ = false;
     std::vector<std::thread> threads_;
 };

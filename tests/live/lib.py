@@ -2,7 +2,8 @@
 """What every live test needs: a scratch place with a lower file system, a volume, a daemon.
 
 $EXTENCFS names the program under test. $EXTENCFS_PEER=gocryptfs|bind runs the same test on another
-file system, to see that the test itself works (bind is the lower file system itself). Everything that is
+file system, to see that the test itself works (bind is the lower file system itself).
+$EXTENCFS_TRANSPORT=classic|uring mounts with that transport. Everything that is
 mounted or started here is undone by Scratch.__exit__, also after a failure.
 """
 
@@ -192,6 +193,8 @@ def mount_command(volume, mountpoint, options, mode, read_only):
         command += ["-o", ",".join(options)]
     if mode:
         command += ["--mode", mode]
+    if os.environ.get("EXTENCFS_TRANSPORT"):
+        command += ["--transport", os.environ["EXTENCFS_TRANSPORT"]]
     if read_only:
         command += ["--ro"]
     return command + [volume.lower, mountpoint]

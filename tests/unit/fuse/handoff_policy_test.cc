@@ -84,6 +84,19 @@ TEST_CASE("a ring thread that starves gets its share back at once, and for longe
     CHECK(machine.policy.withdrawn() == 3);
 }
 
+TEST_CASE("the longer yielding does well, the fewer the looks, until it ends", "[handoff]") {
+    Machine machine;
+    machine.pass(20);
+    CHECK(machine.policy.pause() == HandoffPolicy::Ms{2});
+    machine.pass(100);
+    CHECK(machine.policy.pause() >= HandoffPolicy::Ms{4});
+    machine.pass(5000);
+    CHECK(machine.policy.pause() == HandoffPolicy::Ms{10});
+    machine.pass(2, true);
+    machine.pass(300);
+    CHECK(machine.policy.pause() == HandoffPolicy::Ms{2});
+}
+
 TEST_CASE("a machine without idle processors gives no reason to yield", "[handoff]") {
     Machine machine;
     machine.idle_processors = 0.1;
