@@ -56,7 +56,7 @@ __bpf_kfunc int extfuse_in(struct extfuse_ctx *ctx, u32 off, void *dst, u32 dst_
 /**
  * extfuse_out - append to the body of the reply
  * @ctx: the request
- * @src: what to append
+ * @src: what to append; to the verifier of many kernels it must be writable, so on the stack or in a map that is
  * @src__sz: its length
  *
  * A reply becomes visible only if the program returns 0 with all of its fixed part written.

@@ -1,20 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * attach OBJECT.bpf.o FILE [--fexit]
+ * attach OBJECT.bpf.o FILE [--fexit | --fexit-first | --drop-admin]
  *
  * Attaches a build of selftest.bpf.c to the mount that FILE, which it opens, is on. Prints "attached" or
  * "PHASE: ERRNO-NAME" (and then exits with 3), where PHASE is load or attach. Then reads commands from standard input:
  * "KNOB NUMBER" sets a knob, "report" prints one line of JSON, "again" attaches the same struct_ops a
  * second time and prints the outcome, and the end of the input detaches.
+ *
+ * --fexit watches the hooked function with a BPF trampoline too, put there after the program is attached or, with
+ * --fexit-first, before; --drop-admin gives CAP_SYS_ADMIN up before attaching.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "knobs.h"
@@ -94,7 +99,35 @@ static void *map_section(struct bpf_object *object, const char *name)
 	return memory == MAP_FAILED ? NULL : memory;
 }
 
-static int serve(struct bpf_map *ops, struct knobs *knobs, const struct notes *notes)
+static int drop_admin(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	if (syscall(SYS_capget, &header, data))
+		return -errno;
+	data[0].effective &= ~(1u << CAP_SYS_ADMIN);
+	return syscall(SYS_capset, &header, data) ? -errno : 0;
+}
+
+/* With the descriptor number that the struct_ops carries open again, on the same file. */
+static int attach_again(struct bpf_map *ops, const char *path, int number)
+{
+	struct bpf_link *link;
+	int fd = open(path, O_RDONLY), err;
+
+	if (fd < 0 || dup2(fd, number) < 0)
+		return -errno;
+	link = bpf_map__attach_struct_ops(ops);
+	err = link ? 0 : -errno;
+	bpf_link__destroy(link);
+	close(number);
+	if (fd != number)
+		close(fd);
+	return err;
+}
+
+static int serve(struct bpf_map *ops, const char *path, int number, struct knobs *knobs, const struct notes *notes)
 {
 	char line[128], name[64];
 	long long value;
@@ -103,10 +136,7 @@ static int serve(struct bpf_map *ops, struct knobs *knobs, const struct notes *n
 		if (!strcmp(line, "report\n")) {
 			report(notes);
 		} else if (!strcmp(line, "again\n")) {
-			struct bpf_link *link = bpf_map__attach_struct_ops(ops);
-
-			outcome("attach", link ? 0 : -errno);
-			bpf_link__destroy(link);
+			outcome("attach", attach_again(ops, path, number));
 		} else if (sscanf(line, "%63s %lld", name, &value) != 2 || set_knob(knobs, name, value)) {
 			fprintf(stderr, "attach: no such command: %s", line);
 			return 2;
@@ -128,7 +158,8 @@ int main(int argc, char **argv)
 	struct bpf_map *ops;
 	__u32 *fd;
 	size_t size;
-	int err, fexit = argc > 3 && !strcmp(argv[3], "--fexit");
+	const char *option = argc > 3 ? argv[3] : "";
+	int err, fexit = !strcmp(option, "--fexit"), first = !strcmp(option, "--fexit-first");
 
 	if (argc < 3)
 		return 2;
@@ -149,26 +180,29 @@ int main(int argc, char **argv)
 		*fd = 1000; /* no such descriptor: that, too, is tried */
 	watch = bpf_object__find_program_by_name(object, "watch_exit");
 	if (watch)
-		bpf_program__set_autoload(watch, fexit);
+		bpf_program__set_autoload(watch, fexit || first);
 	err = bpf_object__load(object);
 	if (err)
 		return outcome("load", err);
+	if (!strcmp(option, "--drop-admin") && drop_admin())
+		return 2;
+	if (first)
+		exit_link = bpf_program__attach(watch);
 	link = bpf_map__attach_struct_ops(ops);
 	if (!link)
 		return outcome("attach", -errno);
 	close(*fd);
-	if (fexit) {
+	if (fexit)
 		exit_link = bpf_program__attach(watch);
-		if (!exit_link)
-			return outcome("fexit", -errno);
-	}
+	if ((fexit || first) && !exit_link)
+		return outcome("fexit", -errno);
 	knobs = map_section(object, ".data.knobs");
 	notes = map_section(object, ".data.notes");
 	if (!knobs || !notes)
 		return outcome("map", -ENOENT);
 	puts("attached");
 	fflush(stdout);
-	err = serve(ops, knobs, notes);
+	err = serve(ops, argv[2], *fd, knobs, notes);
 	bpf_link__destroy(exit_link);
 	bpf_link__destroy(link);
 	bpf_object__close(object);
