@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * attach OBJECT.bpf.o FILE [--fexit | --fexit-first | --drop-admin]
+ * attach OBJECT.bpf.o FILE [--fexit | --fexit-first | --drop-admin | --detached]
  *
  * Attaches a build of selftest.bpf.c to the mount that FILE, which it opens, is on. Prints "attached" or
  * "PHASE: ERRNO-NAME" (and then exits with 3), where PHASE is load or attach. Then reads commands from standard input:
  * "KNOB NUMBER" sets a knob, "report" prints one line of JSON, "again" attaches the same struct_ops a
- * second time and prints the outcome, and the end of the input detaches.
+ * second time and prints the outcome, "race NUMBER" attaches and detaches so often and prints how often which outcome
+ * was, and the end of the input detaches.
  *
  * --fexit watches the hooked function with a BPF trampoline too, put there after the program is attached or, with
- * --fexit-first, before; --drop-admin gives CAP_SYS_ADMIN up before attaching.
+ * --fexit-first, before; --drop-admin gives CAP_SYS_ADMIN up before attaching; --detached only loads.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -111,7 +112,7 @@ static int drop_admin(void)
 }
 
 /* With the descriptor number that the struct_ops carries open again, on the same file. */
-static int attach_again(struct bpf_map *ops, const char *path, int number)
+static int attach_again(struct bpf_map *ops, const char *path, int number, int hold_us)
 {
 	struct bpf_link *link;
 	int fd = open(path, O_RDONLY), err;
@@ -120,11 +121,28 @@ static int attach_again(struct bpf_map *ops, const char *path, int number)
 		return -errno;
 	link = bpf_map__attach_struct_ops(ops);
 	err = link ? 0 : -errno;
+	if (link)
+		usleep(hold_us);
 	bpf_link__destroy(link);
 	close(number);
 	if (fd != number)
 		close(fd);
 	return err;
+}
+
+static void race(struct bpf_map *ops, const char *path, int number, long long rounds)
+{
+	int attached = 0, exists = 0, other = 0;
+
+	while (rounds-- > 0) {
+		int err = attach_again(ops, path, number, random() % 10000);
+
+		attached += !err;
+		exists += err == -EEXIST;
+		other += err && err != -EEXIST;
+	}
+	printf("%d %d %d\n", attached, exists, other);
+	fflush(stdout);
 }
 
 static int serve(struct bpf_map *ops, const char *path, int number, struct knobs *knobs, const struct notes *notes)
@@ -136,7 +154,9 @@ static int serve(struct bpf_map *ops, const char *path, int number, struct knobs
 		if (!strcmp(line, "report\n")) {
 			report(notes);
 		} else if (!strcmp(line, "again\n")) {
-			outcome("attach", attach_again(ops, path, number));
+			outcome("attach", attach_again(ops, path, number, 0));
+		} else if (sscanf(line, "race %lld", &value) == 1) {
+			race(ops, path, number, value);
 		} else if (sscanf(line, "%63s %lld", name, &value) != 2 || set_knob(knobs, name, value)) {
 			fprintf(stderr, "attach: no such command: %s", line);
 			return 2;
@@ -150,7 +170,7 @@ static int serve(struct bpf_map *ops, const char *path, int number, struct knobs
 
 int main(int argc, char **argv)
 {
-	struct bpf_link *link, *exit_link = NULL;
+	struct bpf_link *link = NULL, *exit_link = NULL;
 	struct bpf_program *watch;
 	struct bpf_object *object;
 	struct knobs *knobs;
@@ -188,9 +208,11 @@ int main(int argc, char **argv)
 		return 2;
 	if (first)
 		exit_link = bpf_program__attach(watch);
-	link = bpf_map__attach_struct_ops(ops);
-	if (!link)
-		return outcome("attach", -errno);
+	if (strcmp(option, "--detached")) {
+		link = bpf_map__attach_struct_ops(ops);
+		if (!link)
+			return outcome("attach", -errno);
+	}
 	close(*fd);
 	if (fexit)
 		exit_link = bpf_program__attach(watch);
@@ -200,7 +222,7 @@ int main(int argc, char **argv)
 	notes = map_section(object, ".data.notes");
 	if (!knobs || !notes)
 		return outcome("map", -ENOENT);
-	puts("attached");
+	puts(link ? "attached" : "detached");
 	fflush(stdout);
 	err = serve(ops, argv[2], *fd, knobs, notes);
 	bpf_link__destroy(exit_link);

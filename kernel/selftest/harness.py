@@ -75,7 +75,7 @@ class Program:
         self.process = subprocess.Popen([HERE / "attach", HERE / program, str(where), *options],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         said = self.process.stdout.readline().strip()
-        if said != "attached":
+        if said not in ("attached", "detached"):
             self.process.communicate()
             raise Refused(said)
         self.set(**knobs)
@@ -100,6 +100,10 @@ class Program:
 
     def attach_again(self):
         return self._ask("again")
+
+    def race(self, rounds):
+        """Attaches and detaches so often: how often it was attached, refused with EEXIST, and refused otherwise."""
+        return tuple(int(number) for number in self._ask(f"race {rounds}").split())
 
     def detach(self):
         if self.process.poll() is None:
