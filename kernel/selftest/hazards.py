@@ -11,10 +11,10 @@ import threading
 import time
 from pathlib import Path
 
-from harness import (ACCESS, COPY_FILE_RANGE, CREATE, FALLOCATE, GETATTR, GETXATTR, HERE, LINK, LOOKUP, MKDIR, MKNOD, OPEN,
-                     OPENDIR, REMOVEXATTR, RENAME, RENAME2, RMDIR, SETATTR, SETXATTR, SYMLINK, TRACING, UNLINK, WRITE,
-                     WRITE_HALF, WRITE_IN_PIECES, WRITE_NOTHING, Daemon, Hammer, Program, equal, expect, hooked, load_module,
-                     refusal, run_checks, unload_module, wait_for)
+from harness import (ACCESS, COPY_FILE_RANGE, COPY_FILE_RANGE_64, CREATE, Daemon, FALLOCATE, GETATTR, GETXATTR, HERE,
+                     Hammer, LINK, LOOKUP, MKDIR, MKNOD, OPEN, OPENDIR, Program, REMOVEXATTR, RENAME, RENAME2, RMDIR,
+                     SETATTR, SETXATTR, SYMLINK, TRACING, UNLINK, WRITE, WRITE_HALF, WRITE_IN_PIECES, WRITE_NOTHING,
+                     equal, expect, hooked, load_module, refusal, run_checks, unload_module, wait_for)
 
 ANSWERS = dict(size=4242, lookup=1, getattr=1, getxattr=1)
 HELLO = 2
@@ -150,7 +150,9 @@ def changes_are_told_before():
         count[str(RENAME2)] = count.pop(str(RENAME), 0) + count.get(str(RENAME2), 0)
         for opcode in (*actions, WRITE, FALLOCATE, COPY_FILE_RANGE):
             expect(count.get(str(opcode), 0) >= 1, f"before() was not told of opcode {opcode}: {count}")
-        equal(sum(count.values()), got["change"], "changes told of, and received by the daemon")
+        # Later kernels try COPY_FILE_RANGE_64 first, which libfuse may refuse without asking the daemon.
+        told = sum(count.values()) - count.get(str(COPY_FILE_RANGE_64), 0)
+        equal(told, got["change"], "changes told of, and received by the daemon")
         equal(report["change"]["opcode"], WRITE, "the last")
         equal((report["change"]["nodeid"], report["change"]["in_size"], report["change"]["out_size"]), (HELLO, 40, 0),
               "its node, its size without the data, its room for a reply")
@@ -344,7 +346,8 @@ def with_a_bpf_trampoline():
 def ftrace_stays_on_while_attached():
     switch = Path("/proc/sys/kernel/ftrace_enabled")
     with Daemon() as daemon, Program(daemon.hello, **ANSWERS):
-        equal(error_of(lambda: switch.write_text("0")), "EBUSY", "switching ftrace off")
+        # EBUSY; kernels that let nobody switch it off any more say ENOTSUP.
+        expect(error_of(lambda: switch.write_text("0")) in ("EBUSY", "ENOTSUP"), "ftrace could be switched off")
         equal(daemon.stat_size(), 4242, "size")
 
 
