@@ -31,7 +31,8 @@ LAYERS = {
     "encfs/core": Layer(("crypto/", "encfs/volume/", "encfs/lower/", "encfs/core/"),
                         rf"{FUSE_HEADERS}|{BPF_HEADERS}|openssl/.*|sodium\.h",
                         "core is testable with nothing mounted, and leaves primitives to crypto"),
-    "encfs/meta": Layer(("encfs/core/metadata_sink.h", "encfs/core/types.h", "encfs/meta/", "bpf/abi.h"),
+    "encfs/meta": Layer(("encfs/core/metadata_sink.h", "encfs/core/types.h", "encfs/meta/", "bpf/abi.h",
+                         "bpf/name_tag.h"),
                         FUSE_HEADERS, "a metadata sink sees the sink's contract and nothing else of the file system"),
     "encfs/fuse": Layer(("crypto/bytes.h", "encfs/core/", "encfs/fuse/", "encfs/lower/errors.h"),
                         rf"{BPF_HEADERS}|openssl/.*|sodium\.h", "decode the request, call core, reply"),
@@ -41,7 +42,7 @@ LAYERS = {
                    rf"{FUSE_HEADERS}|{BPF_HEADERS}|openssl/.*|sodium\.h", "a command parses, calls and prints"),
     "bpf": Layer(("bpf/", "kernel/uapi/"), FUSE_HEADERS, "BPF programs share bpf/abi.h only"),
     "kernel": Layer(("kernel/uapi/", "kernel/"), r"(?!)", "the module knows nothing of volumes, keys or policy"),
-    "tests": Layer(("crypto/", "encfs/", "tools/", "tests/", "bpf/abi.h"), r"(?!)", ""),
+    "tests": Layer(("crypto/", "encfs/", "tools/", "tests/", "bpf/abi.h", "bpf/name_tag.h"), r"(?!)", ""),
 }
 
 
