@@ -125,17 +125,20 @@ Result<struct stat> Filesystem::attr_of(const NodeView& node) {
 
 Result<struct stat> Filesystem::getattr(NodeId node) {
     for (int attempt = 0;; ++attempt) {
+        const auto token = sink_->token();  // before the look at the table, which is one too
         auto is = view(node);
         if (!is) return std::unexpected(is.error());
         if (node == kRootNode) is->location.emplace();
-        const auto token = sink_->token();
         auto attr = attr_of(*is);
         if (attr) {
-            sink_->publish_attr(node, *attr, token, nullptr);
+            // What has no name and no descriptor is told as it was when it lost them.
+            if (!is->gone || S_ISREG(is->type)) sink_->publish_attr(node, *attr, token, nullptr);
             return attr;
         }
         // The name may have changed between the look at the table and the lower call.
-        const bool moved = attr.error().kind == ErrorKind::kStale || is_errno(attr.error(), ENOENT);
+        const bool moved = attr.error().kind == ErrorKind::kStale ||
+                           is_errno(attr.error(), ENOENT) ||
+                           (S_ISLNK(is->type) && is_errno(attr.error(), EINVAL));
         if (!moved || attempt == 3) return attr;
     }
 }

@@ -254,6 +254,7 @@ Result<Entry> Filesystem::make_directory(const Place& at, mode_t mode, const Cal
         if (auto r = lower_->chown(fd->get(), owner->uid, owner->gid); !r)
             return undo_lower(r.error());
     }
+    auto token = sink_->token();
     auto is = lower_->stat(fd->get());
     if (!is) return undo_lower(is.error());
     if (lifted != bits) {
@@ -261,8 +262,8 @@ Result<Entry> Filesystem::make_directory(const Place& at, mode_t mode, const Cal
         if (auto r = lower_->chmod(fd->get(), is->st_mode & 07777); !r)
             return undo_lower(r.error());
     }
-    const auto token = sink_->token();
-    if (sink_->listens() && lifted != bits) {
+    if (sink_->listens() && lifted != bits) {  // that moved its ctime
+        token = sink_->token();
         is = lower_->stat(fd->get());
         if (!is) return undo_lower(is.error());
     }

@@ -198,10 +198,10 @@ lower::Result<std::vector<std::string>> Filesystem::lower_names(const XattrTarge
 }
 
 Result<std::vector<std::string>> Filesystem::list_xattr(NodeId node) {
+    const auto token = sink_->token();
     auto is = view(node);
     if (!is) return std::unexpected(is.error());
     const bool encrypted = S_ISREG(is->type) || S_ISDIR(is->type);
-    const auto token = sink_->token();
     auto target = xattr_target(node, false);
     if (!target) return std::unexpected(target.error());
     auto names = lower_names(*target);
