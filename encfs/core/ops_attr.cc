@@ -81,6 +81,10 @@ void Filesystem::publish_change(NodeId node, const Change* within) {
 void Filesystem::publish_directory(const Place& at, const Change* within) {
     if (!sink_->listens()) return;
     const auto token = sink_->token();
+    // One that is removed is told as it was then, whatever a descriptor of it says. It cannot go
+    // now: its names are locked.
+    const auto known = table_->view(at.location.parent);
+    if (!known || known->gone) return;
     auto is = lower_->stat(at.dir->fd.get());
     if (is) sink_->publish_attr(at.location.parent, *is, token, within);
 }

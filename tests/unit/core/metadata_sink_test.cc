@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "tests/unit/core/recording_sink.h"
 #include "tests/unit/core/script.h"
@@ -253,4 +254,39 @@ TEST_CASE("sink: a mode lifted for a moment is a change") {
     REQUIRE(w.session.keep(again));
     IoBuffer buffer;
     CHECK(w.fs->read(again->node, 0, 10, buffer));
+}
+
+TEST_CASE("sink: what is mended without being asked for is a change") {
+    const auto dir = fake::ScratchDir::in_memory();
+    const auto real = lower::make_posix_lower_fs();
+    std::string file_below, directory_below;
+    {
+        auto fs = open_fs(*real, dir, {.clean = true});
+        auto f = fs->create(kRootNode, "f", 0644, {});
+        REQUIRE(f);
+        REQUIRE(fs->write(f->node, 0, bytes_of("text"), WriteSource::kCaller, {}));
+        REQUIRE(fs->mkdir(kRootNode, "d", 0755, {}));
+        CHECK(fs->finish());
+        for (const auto& entry : std::filesystem::directory_iterator(dir.path())) {
+            if (entry.is_directory()) directory_below = entry.path();
+            struct stat is {};
+            if (::stat(entry.path().c_str(), &is) == 0 && is.st_ino == f->attr.st_ino)
+                file_below = entry.path();
+        }
+    }
+    // As a killed writer leaves them: bytes beyond the end, and no id yet.
+    std::filesystem::resize_file(file_below, std::filesystem::file_size(file_below) + 5000);
+    REQUIRE(std::filesystem::remove(directory_below + "/" + volume::kDirFileName));
+    const auto grown = std::filesystem::file_size(file_below);
+
+    const auto sink = std::make_shared<RecordingSink>();
+    CheckedLower lower(*real, *sink);
+    const std::size_t before = threads_now();
+    auto fs = open_fs(lower, dir, {.clean = false, .sink = sink});
+    wait_for_scan(before);
+    CHECK(std::filesystem::file_size(file_below) < grown);
+    CHECK(std::filesystem::exists(directory_below + "/" + volume::kDirFileName));
+    CHECK(sink->faults() == "");
+    CHECK(sink->nodes() == 1);
+    CHECK(fs->finish());
 }

@@ -1,59 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// The file system with the records behind it: readers that do what BPF does are told what the lower
-// directory holds, whatever is done meanwhile, and every reference that they take comes back.
+// The file system with the records behind it, by one thread: what is answered without it, what is
+// not, and what a change that comes between a look and its publication does. judge_test.cc has
+// many.
 #include <catch2/catch.hpp>
 
-#include <array>
-#include <atomic>
 #include <functional>
-#include <memory>
-#include <random>
 #include <string>
-#include <thread>
 
-#include "encfs/meta/bpf_sink.h"
-#include "tests/unit/core/checked_lower.h"
-#include "tests/unit/core/volume_for_tests.h"
-#include "tests/unit/core/worker.h"
-#include "tests/unit/meta/bpf_reader.h"
+#include "tests/unit/core/borrowed_lower.h"
+#include "tests/unit/meta/world.h"
 
 using namespace extencfs;
 using namespace extencfs::core;
 using namespace extencfs::meta;
 
 namespace {
-
-// Counts changing lower calls of each inode: one that is under way shows, and so does one that was.
-class Ghost final : public LowerWatch {
-  public:
-    struct Look {
-        std::uint64_t started, finished;
-        bool operator==(const Look&) const = default;
-        bool is_still() const { return started == finished; }
-    };
-    Look look(std::uint64_t ino) const {
-        const auto& of = counts_[ino % counts_.size()];
-        // In this order: a change that starts in between shows as one that is under way.
-        const std::uint64_t finished = of.finished.load();
-        return {of.started.load(), finished};
-    }
-
-    void looks_at(std::uint64_t) override {}
-    void looks_into(std::uint64_t) override {}
-    void looks_at_xattrs(std::uint64_t) override {}
-    void changes(const char*, std::uint64_t ino) override {
-        ++counts_[ino % counts_.size()].started;
-    }
-    void changed(std::uint64_t ino) override { ++counts_[ino % counts_.size()].finished; }
-    void changes_name(const char*, std::uint64_t) override {}
-    void changes_xattrs(const char*, std::uint64_t) override {}
-
-  private:
-    struct Count {
-        std::atomic<std::uint64_t> started{0}, finished{0};
-    };
-    std::array<Count, 4096> counts_;
-};
 
 // Acts between a look and what follows it.
 class Interposed final : public BorrowedLower {
@@ -95,44 +56,6 @@ class Interposed final : public BorrowedLower {
         once();
     }
 };
-
-struct World {
-    explicit World(lower::LowerFs& lower_fs, std::size_t buckets = 256, std::size_t nodes = 1024)
-        : mapped(nodes, buckets),
-          records(mapped.nodes, mapped.buckets, mapped.settings),
-          fs(open_fs(lower_fs, dir, {.clean = true, .sink = std::make_shared<BpfSink>(records)})) {}
-
-    Verdict verdict(std::string_view name, NodeId parent = kRootNode) {
-        const Looked got = reader.lookup(parent, name);
-        if (got.verdict == Verdict::kFound) fs->forget(got.node, 1);
-        return got.verdict;
-    }
-    bool knows(NodeId node) {
-        xf_attr attr{};
-        return reader.getattr(node, attr);
-    }
-    xf_attr attr(NodeId node) {
-        xf_attr out{};
-        REQUIRE(reader.getattr(node, out));
-        return out;
-    }
-
-    fake::ScratchDir dir = fake::ScratchDir::in_memory();
-    Mapped mapped;
-    Records records;
-    BpfReader reader{mapped};
-    std::unique_ptr<Filesystem> fs;
-};
-
-bool same(const xf_attr& told, const struct stat& is) {
-    return told.ino == is.st_ino && told.size == static_cast<std::uint64_t>(is.st_size) &&
-           told.blocks == static_cast<std::uint64_t>(is.st_blocks) && told.mode == is.st_mode &&
-           told.nlink == is.st_nlink && told.uid == is.st_uid && told.gid == is.st_gid &&
-           told.mtime == static_cast<std::uint64_t>(is.st_mtim.tv_sec) &&
-           told.mtimensec == is.st_mtim.tv_nsec &&
-           told.ctime == static_cast<std::uint64_t>(is.st_ctim.tv_sec) &&
-           told.ctimensec == is.st_ctim.tv_nsec;
-}
 
 AttrChange to_mode(mode_t mode) {
     AttrChange change;
@@ -347,125 +270,4 @@ TEST_CASE("nothing is answered of what is being changed") {
     CHECK(acted);
     w.fs->forget(f->node, 1);
     w.fs->forget(g->node, 1);
-}
-
-namespace {
-
-// The kernel's readers: what the records say must be what the file system says, wherever nothing
-// was changed below from before the one until after the other.
-class Judge {
-  public:
-    Judge(World& world, const Ghost& ghost, std::uint64_t root_ino, unsigned seed)
-        : w_(world), reader_(world.mapped), ghost_(ghost), root_ino_(root_ino), random_(seed) {}
-
-    void run(const std::atomic<bool>& done) {
-        while (!done) {
-            look_up();
-            look_at();
-            if (held_.size() > 6) give_back();
-        }
-        while (!held_.empty()) give_back();
-    }
-    const std::string& fault() const { return fault_; }
-    std::uint64_t judged = 0, told = 0;
-
-  private:
-    void look_up() {
-        const auto n = random_() % 7;
-        const std::string name =
-            n == 6 ? std::string(190, 'l') : std::string(1, static_cast<char>('a' + n));
-        const auto before = ghost_.look(root_ino_);
-        const Looked got = reader_.lookup(kRootNode, name);
-        if (got.verdict == Verdict::kFound) keep(got.node, got.attr.ino);
-        if (got.verdict != Verdict::kPass) ++told;
-        auto truth = w_.fs->lookup(kRootNode, name);
-        const bool absent = !truth && truth.error().kind == ErrorKind::kNotFound;
-        if (truth) keep(truth->node, truth->attr.st_ino);
-        if (!before.is_still() || ghost_.look(root_ino_) != before) return;
-        if (got.verdict == Verdict::kPass || (!truth && !absent)) return;
-        ++judged;
-        if ((got.verdict == Verdict::kAbsent) != absent)
-            return fail(absent ? "found what is absent" : "an absent name is there");
-        if (!absent && truth->node != got.node) fail("another node than the file system's");
-    }
-    void look_at() {
-        if (held_.empty()) return;
-        const auto [node, ino] = held_[random_() % held_.size()];
-        const auto before = ghost_.look(ino);
-        xf_attr attr{};
-        if (!reader_.getattr(node, attr)) return;
-        ++told;
-        auto truth = w_.fs->getattr(node);
-        if (!truth)
-            return fail("a node that is held is not known: kind " +
-                        std::to_string(static_cast<int>(truth.error().kind)) + " errno " +
-                        std::to_string(truth.error().lower_errno) + " mode " +
-                        std::to_string(attr.mode));
-        if (!before.is_still() || ghost_.look(ino) != before) return;
-        ++judged;
-        if (!same(attr, *truth))
-            fail("attributes differ: size " + std::to_string(attr.size) + " for " +
-                 std::to_string(truth->st_size) + ", links " + std::to_string(attr.nlink) +
-                 " for " + std::to_string(truth->st_nlink) + ", mode " + std::to_string(attr.mode) +
-                 " for " + std::to_string(truth->st_mode));
-    }
-    void keep(NodeId node, std::uint64_t ino) { held_.emplace_back(node, ino); }
-    void give_back() {
-        std::swap(held_[random_() % held_.size()], held_.back());
-        w_.fs->forget(held_.back().first, 1);
-        held_.pop_back();
-    }
-    void fail(const std::string& what) {
-        if (fault_.empty()) fault_ = what;
-    }
-
-    World& w_;
-    BpfReader reader_;
-    const Ghost& ghost_;
-    const std::uint64_t root_ino_;
-    std::mt19937_64 random_;
-    std::vector<std::pair<NodeId, std::uint64_t>> held_;
-    std::string fault_;
-};
-
-}  // namespace
-
-TEST_CASE("threads of everything, beside readers that are told the truth") {
-    // Few buckets: evictions. Few slots: nodes that have no record.
-    struct Size {
-        std::size_t buckets, nodes;
-    };
-    for (const Size size : {Size{256, 1024}, Size{2, 1024}, Size{64, 8}}) {
-        INFO(size.buckets << " buckets, " << size.nodes << " nodes");
-        const auto real = lower::make_posix_lower_fs();
-        Ghost ghost;
-        CheckedLower lower(*real, ghost);
-        World w(lower, size.buckets, size.nodes);
-        const std::uint64_t root_ino = w.fs->getattr(kRootNode)->st_ino;
-        std::vector<Worker> workers;
-        std::vector<Judge> judges;
-        for (unsigned i = 0; i < 2; ++i) {
-            workers.emplace_back(*w.fs, 10 + i);
-            judges.emplace_back(w, ghost, root_ino, 20 + i);
-        }
-        std::atomic<bool> done{false};
-        std::vector<std::thread> working, judging;
-        for (Worker& worker : workers) working.emplace_back([&worker] { worker.run(4000); });
-        for (Judge& judge : judges) judging.emplace_back([&] { judge.run(done); });
-        for (auto& thread : working) thread.join();
-        done = true;
-        for (auto& thread : judging) thread.join();
-        std::uint64_t judged = 0, told = 0;
-        for (const Judge& judge : judges) {
-            CHECK(judge.fault() == "");
-            judged += judge.judged;
-            told += judge.told;
-        }
-        for (const Worker& worker : workers)
-            for (const auto& fault : worker.faults()) FAIL_CHECK(fault);
-        CHECK(w.fs->node_count() == 1);
-        CHECK(judged > 100);
-        CAPTURE(judged, told);
-        CHECK(w.fs->finish());
-    }
 }
