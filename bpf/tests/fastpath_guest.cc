@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/fuse.h>
+#include <signal.h>
 #include <sys/fsuid.h>
 #include <sys/inotify.h>
 #include <sys/mount.h>
@@ -16,6 +17,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -23,6 +25,8 @@
 #include <ctime>
 #include <functional>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "bpf/name_tag.h"
 #include "demo_fs.h"
@@ -129,6 +133,8 @@ int as(const Identity& who, const std::function<int()>& body) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 254;
 }
 
+constexpr int kStatx = 52;  // FUSE_STATX, which linux/fuse.h has from 7.39 on
+
 const Identity kRoot{};
 const Identity kOwner{1000, 1000, {}};
 const Identity kStranger{2000, 2000, {}};
@@ -188,6 +194,76 @@ void check_served(Records& r) {
     check_equal(as(kRoot, [] { return size_of(kMnt + "/" + std::string(256, 'x')) < 0; }), 1,
                 "a name of 256 bytes, which no tag is made of");
     check_equal(reached(FUSE_LOOKUP) - before, 1, "is the daemon's to answer");
+}
+
+// STATX is sent for the birth time, until the daemon (whose libfuse does not know it) refuses it.
+void check_statx(Records& r) {
+    xf_node& n = r.node(demo::kHello);
+    n.btime = 1234567;
+    n.btime_nsec = 89;
+    n.attr_flags = XF_ATTR_BTIME;
+    n.attr.rdev = 0;
+    const auto served = [&] { return must(r.path.counters(), "counters").served[kStatx]; };
+    const auto before = served();
+    const int rc = as(kRoot, [] {
+        struct statx st {};
+        if (::statx(AT_FDCWD, kHelloPath.c_str(), 0, STATX_BASIC_STATS | STATX_BTIME, &st)) return 1;
+        if (!(st.stx_mask & STATX_BTIME)) return 2;
+        if (st.stx_btime.tv_sec != 1234567 || st.stx_btime.tv_nsec != 89) return 3;
+        return st.stx_size == kServedSize && st.stx_mode == (S_IFREG | 0666) ? 0 : 4;
+    });
+    check_equal(rc, 0, "statx gives the birth time");
+    check_equal(served() - before, 1, "STATX served");
+    n.attr_flags = 0;
+    check_equal(as(kRoot,
+                   [] {
+                       struct statx st {};
+                       return ::statx(AT_FDCWD, kHelloPath.c_str(), 0, STATX_ALL, &st) ? 1 : 0;
+                   }),
+                0, "statx without a birth time in the record");
+    check_equal(served() - before, 1, "is not served");
+}
+
+// A writer that changes all fields at once, by the protocol, while clients compare them.
+void check_torn(Records& r) {
+    std::puts("--- no torn answers");
+    xf_node& n = r.node(demo::kHello);
+    const xf_attr attr = n.attr;
+    std::atomic<bool> stop{false};
+    std::uint64_t published = 0;
+    std::thread writer([&] {
+        for (std::uint64_t value = 1; !stop; ++value, ++published) {
+            __atomic_store_n(&n.attr_ver, n.attr_ver + 1, __ATOMIC_RELEASE);
+            __atomic_thread_fence(__ATOMIC_SEQ_CST);
+            n.attr.size = n.attr.blocks = n.attr.mtime = n.attr.ctime = n.attr.atime = value;
+            n.attr.uid = n.attr.gid = value % 1000;
+            __atomic_store_n(&n.attr_ver, n.attr_ver + 1, __ATOMIC_RELEASE);
+        }
+    });
+    const auto served = [&] { return must(r.path.counters(), "counters").served[FUSE_GETATTR]; };
+    const auto before = served();
+    const int bad = as(kRoot, [] {
+        std::int64_t last = 0;
+        for (int i = 0; i < 20000; ++i) {
+            struct stat st;
+            if (::stat(kHelloPath.c_str(), &st)) return 1;
+            if (st.st_size == demo::kDaemonSize && st.st_mtime == 0) continue;  // it was closed
+            if (st.st_mtime != st.st_size || st.st_blocks != st.st_size ||
+                st.st_ctime != st.st_size || st.st_atime != st.st_size ||
+                st.st_uid != st.st_size % 1000 || st.st_gid != st.st_uid)
+                return 2;
+            if (st.st_size < last) return 3;
+            last = st.st_size;
+        }
+        return 0;
+    });
+    stop = true;
+    writer.join();
+    check_equal(bad, 0, "20000 stats beside a writer are whole, and none is older than the last");
+    std::printf("     published %llu, GETATTRs served %llu\n",
+                static_cast<unsigned long long>(published),
+                static_cast<unsigned long long>(served() - before));
+    n.attr = attr;
 }
 
 void check_fstat(Records& r) {
@@ -572,6 +648,8 @@ int run_checks() {
         check_equal(path.map_entries(), 9, "entries in the maps");
         check_served(r);
         check_fstat(r);
+        check_statx(r);
+        check_torn(r);
         check_xattrs(r);
         check_closed(r);
         // hello only: stat of the other names is in reached() too.
@@ -624,6 +702,73 @@ int run_forget() {
     check_forget(r, daemon);
     path.detach();
     ::close(mount_fd);
+    return 0;
+}
+
+// Half of it each, and the end of the daemon.
+int run_halves() {
+    std::puts("--- LSM alone");
+    FastPathConfig half = config();
+    half.metadata = false;
+    {
+        KernelFastPath path = must(KernelFastPath::load(half), "load access");
+        demo::Mount mount(kMnt);
+        const int mount_fd = ::open(kMnt.c_str(), O_PATH);
+        check(!path.attach(mount_fd).has_value(), "cannot attach what is not loaded");
+        must(path.set_policy(mount_fd, {.owner = 1000}), "set_policy");
+        ::close(mount_fd);
+        check_equal(may_stat(kOwner), 0, "the owner");
+        check_equal(may_stat(kStranger), EACCES, "a stranger");
+        check(!path.attached() && path.nodes().empty(), "no records");
+    }
+    std::puts("--- the programs that answer alone");
+    half.metadata = true;
+    half.access = false;
+    {
+        KernelFastPath path = must(KernelFastPath::load(half), "load metadata");
+        demo::Mount mount(kMnt);
+        const int mount_fd = ::open(kMnt.c_str(), O_RDONLY | O_DIRECTORY);
+        must(path.set_policy(mount_fd, {.owner = 1000}), "set_policy");
+        must(path.attach(mount_fd), "attach");
+        ::close(mount_fd);
+        check_equal(may_stat(kOwner), 0, "the owner");
+        const auto before = demo::requests.total();
+        check_equal(may_stat(kStranger), EACCES, "a stranger");
+        check_equal(demo::requests.total() - before, 0, "no request");
+    }
+    std::puts("--- a daemon that is killed");
+    std::fflush(stdout);
+    int ready[2];
+    if (::pipe(ready)) return 1;
+    const pid_t daemon = ::fork();
+    if (daemon == 0) {
+        KernelFastPath path = must(KernelFastPath::load(config()), "load");
+        demo::Mount mount(kMnt);
+        Records r{path};
+        publish_all(r);
+        const int mount_fd = ::open(kMnt.c_str(), O_RDONLY | O_DIRECTORY);
+        must(path.attach(mount_fd), "attach");
+        must(path.set_policy(mount_fd, {.owner = 1000}), "set_policy");
+        ::close(mount_fd);
+        if (::write(ready[1], "r", 1) != 1) ::_exit(1);
+        for (;;) ::pause();
+    }
+    char byte;
+    check_equal(::read(ready[0], &byte, 1), 1, "it serves");
+    check_equal(as(kOwner, [] { return size_of(kHelloPath) == kServedSize ? 0 : 1; }), 0,
+                "its records are served");
+    check_equal(may_stat(kStranger), EACCES, "and a stranger is refused");
+    ::kill(daemon, SIGKILL);
+    ::waitpid(daemon, nullptr, 0);
+    check_equal(may_stat(kOwner), ENOTCONN, "then nothing is answered any more");
+    check_equal(may_stat(kStranger), ENOTCONN, "and nobody refused by a policy");
+    ::umount2(kMnt.c_str(), MNT_DETACH);
+    ::usleep(500000);
+    std::fflush(stdout);
+    // Nothing is left behind: no program, no map of these names.
+    check_equal(std::system("bpftool prog show | grep -q ' name xf_'") == 0, 0, "no program is left");
+    check_equal(std::system("bpftool map show | grep -qE ' name (nodes|buckets|policy) '") == 0, 0,
+                "no map is left");
     return 0;
 }
 
@@ -697,5 +842,6 @@ int main(int argc, char** argv) {
     ::mkdir(kMnt.c_str(), 0755);
     if (argc > 2 && !std::strcmp(argv[1], "bench")) return run_bench(std::atoi(argv[2]));
     run_forget();
+    run_halves();
     return run_checks();
 }
