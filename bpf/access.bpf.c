@@ -8,12 +8,12 @@
  * holds the mount open, and sb_delete (called before the kernel gives the number
  * away again) ends the policy: another mount is never taken for this one.
  */
-#include "vmlinux_min.h"
+#include "bpf/vmlinux_min.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
-#include "abi.h"
-#include "policy.bpf.h"
+#include "bpf/abi.h"
+#include "bpf/policy.bpf.h"
 
 #define EPERM	1
 #define EACCES	13
