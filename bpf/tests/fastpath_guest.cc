@@ -74,6 +74,7 @@ int run_checks() {
         check_policy(r, mount_fd);
         check_root_unpublished(r);
         must(path.attach(mount_fd), "attach again");
+        check_root_fresh(r);
         check_other_files("/tmp");
         check_guard(r, mount_fd);
         print_denials(path);
@@ -261,6 +262,9 @@ int run_bench(int n) {
     ::chmod(lower.c_str(), 0700);
     bench_refused("lower, LSM attached", lower, n);
     bench_refused("mount", kMnt, n);
+    r.node(demo::kRoot).attr_valid = 1000;
+    as(kOwner, [] { return size_of(kMnt) < 0; });
+    bench_refused("mount, root's attributes kept", kMnt, n);
     ::close(mount_fd);
     path.detach();
     return 0;

@@ -164,6 +164,7 @@ void check_forget(Records& r, std::uint64_t daemon_lookups);
 // guest_policy.cc
 int may_stat(const Identity& identity);
 void check_policy(Records& r, int mount_fd);
+void check_root_fresh(Records& r);
 void check_root_unpublished(Records& r);
 void check_other_files(const std::string& where);
 void check_guard(Records& r, int mount_fd);

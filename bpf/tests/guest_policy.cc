@@ -187,6 +187,24 @@ void check_policy(Records& r, int mount_fd) {
     set({.owner = 1000});
 }
 
+// With fresh attributes the kernel asks for nothing before it calls the hooks.
+void check_root_fresh(Records& r) {
+    std::puts("--- the same while the kernel keeps the root directory's attributes");
+    r.node(demo::kRoot).attr_valid = 1000;
+    struct stat st;
+    check_equal(as(kOwner, [&] { return result(::stat(kMnt.c_str(), &st)); }), 0, "the owner");
+    const auto before = must(r.path.counters(), "counters");
+    check_refused("a stranger", kStranger);
+    check_many_refused("a stranger", kStranger);
+    const auto after = must(r.path.counters(), "counters");
+    std::printf("     refused as requests: %llu, by inode_permission: %llu\n",
+                static_cast<unsigned long long>(after.denied_by_hook[XF_HOOK_REQUEST] -
+                                                before.denied_by_hook[XF_HOOK_REQUEST]),
+                static_cast<unsigned long long>(after.denied_by_hook[XF_HOOK_INODE_PERMISSION] -
+                                                before.denied_by_hook[XF_HOOK_INODE_PERMISSION]));
+    r.node(demo::kRoot).attr_valid = 0;
+}
+
 // The GETATTR that the kernel's own permission check asks for comes before the LSM's.
 void check_root_unpublished(Records& r) {
     std::puts("--- the same while the root directory's attributes are closed");

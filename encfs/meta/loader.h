@@ -68,7 +68,8 @@ class KernelFastPath {
     // Changes nothing; loads nothing.
     static FastPathProbe probe();
 
-    // Programs verified, arrays mapped and zero, nobody answered or refused yet.
+    // Programs verified, arrays mapped and zero, nobody answered or refused yet. To be called in
+    // the process that serves: a child forked off later does not have the mappings.
     static FastPathResult<KernelFastPath> load(const FastPathConfig& config);
 
     KernelFastPath(KernelFastPath&&) noexcept;
