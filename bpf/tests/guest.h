@@ -33,7 +33,12 @@
 
 namespace guest {
 
-using namespace extencfs::meta;
+using extencfs::meta::AccessPolicy;
+using extencfs::meta::FastPathConfig;
+using extencfs::meta::FastPathProbe;
+using extencfs::meta::FastPathResult;
+using extencfs::meta::hook_name;
+using extencfs::meta::KernelFastPath;
 
 const std::string kMnt = "/mnt/demo";
 const std::string kHelloPath = kMnt + "/hello";

@@ -24,7 +24,7 @@
  * ids need xf_open_plain in that case.
  *
  * All functions may be called by any thread. None makes a system call, except xf_open,
- * xf_attach, xf_detach, xf_close and xf_stats. No C++ exception leaves the library.
+ * xf_attach, xf_detach, xf_close and xf_get_stats. No C++ exception leaves the library.
  */
 #ifndef LIBEXTFUSE_H
 #define LIBEXTFUSE_H
@@ -65,6 +65,9 @@ int xf_open_plain(xf_mount** m);
  * closed afterwards. The session has to be served by then. 0 or a negative errno.
  */
 int xf_attach(xf_mount* m, int mount_fd, char* why, size_t why_size);
+/* The same by the mount point, from a thread of its own, for a daemon that serves only later. What
+ * fails is said on standard error. 0, or an errno if there is no thread. */
+int xf_attach_soon(xf_mount* m, const char* mountpoint);
 /* No answers any more when it returns. Counts stay right. */
 void xf_detach(xf_mount* m);
 /* Detaches, overwrites the records, frees everything. After the session's end. */
@@ -75,10 +78,10 @@ void xf_close(xf_mount* m);
 #define XF_ROOT 1ULL /* FUSE_ROOT_ID; there from the start */
 
 /*
- * inode: what the changes below call this file by; its lower inode number, mixed with
- * the device number if there are several. Two files of one number only close each
- * other. data: the daemon's. Returns the node id, with one reference (the reply that
- * is about to be sent), or 0: no memory.
+ * inode: the lower inode number, as in the st_ino of its attributes; what the changes
+ * below call the file by. (Of two devices, two files of one number only close each other.)
+ * data: the daemon's. Returns the node id, with one reference (the reply that is about to
+ * be sent), or 0: no memory.
  */
 uint64_t xf_node_add(xf_mount* m, uint64_t inode, void* data);
 /* The root's inode and data; before xf_attach. */
@@ -124,7 +127,8 @@ void xf_end(xf_mount* m, struct xf_change* change);
 /* Before a look. A publication with it is dropped if a change began since. */
 xf_token_t xf_token(xf_mount* m);
 
-/* within: the caller's own change, or NULL. attr: st_ino is what stat shows. */
+/* within: the caller's own change, or NULL. Where st_nlink was ever above 1, the kernel is told to
+ * keep no attributes: after an unlink it counts a link down by itself. */
 void xf_publish_attr(xf_mount* m, uint64_t node, const struct stat* attr, xf_token_t token,
                      const struct xf_change* within);
 /* child 0: there is no such name. */
@@ -132,8 +136,6 @@ void xf_publish_entry(xf_mount* m, uint64_t parent, const char* name, uint64_t c
                       xf_token_t token, const struct xf_change* within);
 /* absent: XF_XATTR_* bits (bpf/abi.h). */
 void xf_publish_xattrs(xf_mount* m, uint64_t node, uint64_t absent, xf_token_t token);
-/* The file has, or once had, a second name: the kernel must not keep its attributes. */
-void xf_node_linked(xf_mount* m, uint64_t node);
 
 /* ---- figures ---- */
 
@@ -143,7 +145,7 @@ struct xf_stats {
     uint64_t map_bytes;
     uint64_t map_entries;
 };
-int xf_stats(xf_mount* m, struct xf_stats* stats);
+int xf_get_stats(xf_mount* m, struct xf_stats* stats);
 
 #ifdef __cplusplus
 }
