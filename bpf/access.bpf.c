@@ -124,6 +124,13 @@ static __always_inline int guard(struct dentry *dentry)
 	return guard_dentry(dentry, p->lower_ino);
 }
 
+static __always_inline __u32 alias_offset(void)
+{
+	if (bpf_core_field_exists(struct dentry___later, d_alias))
+		return bpf_core_field_offset(struct dentry___later, d_alias);
+	return bpf_core_field_offset(struct dentry, d_u.d_alias);
+}
+
 /* For an inode, by any name that the kernel knows of it. */
 static __always_inline int guard_inode(struct inode *inode)
 {
@@ -135,8 +142,7 @@ static __always_inline int guard_inode(struct inode *inode)
 	alias = inode->i_dentry.first;
 	if (!alias)
 		return 0;
-	return guard_dentry((void *)alias - bpf_core_field_offset(struct dentry, d_u.d_alias),
-			    p->lower_ino);
+	return guard_dentry((void *)alias - alias_offset(), p->lower_ino);
 }
 
 /* ---- hooks ---- */

@@ -62,6 +62,9 @@ struct xf_mount {
     std::vector<std::uint32_t> free_slots;
     std::vector<std::uint32_t> generations{0, 0};  // by slot; 0 is not used, 1 is the root's
 
+    std::mutex names;                           // over changes of names, lower calls included
+    std::unique_lock<std::mutex> names_holder;  // of the thread that changes them
+
     std::uint64_t take_id();
     Node* find(std::uint64_t id) {
         const auto at = nodes.find(id);
@@ -179,9 +182,9 @@ void xf_detach(xf_mount* m) {
 
 void xf_close(xf_mount* m) {
     if (!m) return;
+    const std::unique_ptr<xf_mount> owned(m);
     xf_detach(m);
-    m->records.reset();
-    delete m;  // the loader overwrites the arrays
+    m->records.reset();  // the loader overwrites the arrays
 }
 
 uint64_t xf_node_add(xf_mount* m, uint64_t inode, void* data) try {
@@ -232,6 +235,15 @@ void xf_node_each(xf_mount* m, void (*take)(void* data, void* arg), void* arg) {
     const std::lock_guard lock(m->mutex);
     for (const auto& [id, node] : m->nodes)
         if (id != XF_ROOT) take(node.data, arg);
+}
+
+void xf_lock_names(xf_mount* m) {
+    std::unique_lock lock(m->names);
+    m->names_holder = std::move(lock);
+}
+
+void xf_unlock_names(xf_mount* m) {
+    const std::unique_lock released(std::move(m->names_holder));
 }
 
 void xf_begin(xf_mount* m, xf_change* change) {

@@ -118,6 +118,11 @@ struct xf_change {
     uint64_t reserved[8]; /* the library's */
 };
 
+/* One thread at a time may change names: from finding out which inode a name has, which the change
+ * needs, until the name is changed. Around xf_begin and xf_end. */
+void xf_lock_names(xf_mount* m);
+void xf_unlock_names(xf_mount* m);
+
 /* Before the first lower call; xf_end after the last. Changes do not nest. */
 void xf_begin(xf_mount* m, struct xf_change* change);
 void xf_end(xf_mount* m, struct xf_change* change);
