@@ -8,12 +8,12 @@
  * holds the mount open, and sb_delete (called before the kernel gives the number
  * away again) ends the policy: another mount is never taken for this one.
  */
-#include "vmlinux_min.h"
+#include "bpf/vmlinux_min.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
-#include "abi.h"
-#include "policy.bpf.h"
+#include "bpf/abi.h"
+#include "bpf/policy.bpf.h"
 
 #define EPERM	1
 #define EACCES	13
@@ -124,6 +124,13 @@ static __always_inline int guard(struct dentry *dentry)
 	return guard_dentry(dentry, p->lower_ino);
 }
 
+static __always_inline __u32 alias_offset(void)
+{
+	if (bpf_core_field_exists(struct dentry___later, d_alias))
+		return bpf_core_field_offset(struct dentry___later, d_alias);
+	return bpf_core_field_offset(struct dentry, d_u.d_alias);
+}
+
 /* For an inode, by any name that the kernel knows of it. */
 static __always_inline int guard_inode(struct inode *inode)
 {
@@ -135,8 +142,7 @@ static __always_inline int guard_inode(struct inode *inode)
 	alias = inode->i_dentry.first;
 	if (!alias)
 		return 0;
-	return guard_dentry((void *)alias - bpf_core_field_offset(struct dentry, d_u.d_alias),
-			    p->lower_ino);
+	return guard_dentry((void *)alias - alias_offset(), p->lower_ino);
 }
 
 /* ---- hooks ---- */

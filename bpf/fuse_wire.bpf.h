@@ -6,7 +6,7 @@
 #ifndef EXTFUSE_FUSE_WIRE_BPF_H
 #define EXTFUSE_FUSE_WIRE_BPF_H
 
-#include "abi.h"
+#include "bpf/abi.h"
 
 struct xf_entry_out {		/* struct fuse_entry_out */
 	__u64 nodeid;

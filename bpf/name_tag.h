@@ -10,7 +10,7 @@
 #ifndef EXTFUSE_BPF_NAME_TAG_H
 #define EXTFUSE_BPF_NAME_TAG_H
 
-#include "abi.h"
+#include "bpf/abi.h"
 
 #define XF_NAME_MAX	255
 

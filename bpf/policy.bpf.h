@@ -7,10 +7,10 @@
 #ifndef EXTFUSE_POLICY_BPF_H
 #define EXTFUSE_POLICY_BPF_H
 
-#include "vmlinux_min.h"
+#include "bpf/vmlinux_min.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
-#include "abi.h"
+#include "bpf/abi.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

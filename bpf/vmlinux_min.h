@@ -64,6 +64,11 @@ struct dentry {
 	} d_u;
 };
 
+/* The same in later kernels (7.x), where the union has no name. */
+struct dentry___later {
+	struct hlist_node d_alias;
+};
+
 struct path {
 	struct dentry *dentry;
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-#include "demo_fs.h"
+#include "bpf/tests/demo_fs.h"
 
 #include <linux/fuse.h>
 #include <sys/stat.h>
@@ -11,7 +11,9 @@ namespace demo {
 
 Requests requests;
 
-std::string long_name() { return std::string(255, 'n'); }
+std::string long_name() {
+    return std::string(255, 'n');
+}
 
 std::uint64_t Requests::total() const {
     std::uint64_t sum = 0;
@@ -44,7 +46,9 @@ bool attributes(std::uint64_t node, struct stat* st) {
 
 namespace {
 
-void seen(int opcode) { ++requests.by_opcode[opcode]; }
+void seen(int opcode) {
+    ++requests.by_opcode[opcode];
+}
 
 void on_lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
     seen(FUSE_LOOKUP);
@@ -172,7 +176,9 @@ const fuse_lowlevel_ops kOps = [] {
     ops.removexattr = on_removexattr;
     ops.access = on_access;
     ops.mkdir = [](fuse_req_t r, fuse_ino_t, const char*, mode_t) { on_name(r, FUSE_MKDIR); };
-    ops.mknod = [](fuse_req_t r, fuse_ino_t, const char*, mode_t, dev_t) { on_name(r, FUSE_MKNOD); };
+    ops.mknod = [](fuse_req_t r, fuse_ino_t, const char*, mode_t, dev_t) {
+        on_name(r, FUSE_MKNOD);
+    };
     ops.unlink = [](fuse_req_t r, fuse_ino_t, const char*) { on_name(r, FUSE_UNLINK); };
     ops.rmdir = [](fuse_req_t r, fuse_ino_t, const char*) { on_name(r, FUSE_RMDIR); };
     ops.symlink = [](fuse_req_t r, const char*, fuse_ino_t, const char*) {

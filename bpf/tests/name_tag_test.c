@@ -14,7 +14,7 @@ static const struct {
 	unsigned int name_len;
 	unsigned char tag[16];
 } vectors[] = {
-#include "name_tag_vectors.inc"
+#include "bpf/tests/name_tag_vectors.inc"
 };
 
 int main(void)

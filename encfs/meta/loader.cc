@@ -35,27 +35,6 @@ struct Learn {
     std::uint64_t ino;
 };
 
-class Descriptor {
-  public:
-    explicit Descriptor(int fd = -1) : fd_(fd) {}
-    ~Descriptor() {
-        if (fd_ >= 0) ::close(fd_);
-    }
-    Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-    Descriptor& operator=(Descriptor&& other) noexcept {
-        std::swap(fd_, other.fd_);
-        return *this;
-    }
-    int get() const { return fd_; }
-
-  private:
-    int fd_;
-};
-
-std::string refusal(std::string_view what) {
-    return std::string(what) + ": " + std::strerror(errno);
-}
-
 void set_seconds(std::chrono::nanoseconds time, __u64& seconds, __u32& nanoseconds) {
     const auto whole = std::chrono::floor<std::chrono::seconds>(time);
     seconds = whole.count();
@@ -73,38 +52,6 @@ xf_config wire_config(const FastPathConfig& config) {
     set_seconds(config.entry_timeout, wire.entry_valid, wire.entry_valid_nsec);
     set_seconds(config.negative_timeout, wire.negative_valid, wire.negative_valid_nsec);
     return wire;
-}
-
-FastPathResult<ObjectPtr> open_object(std::span<const std::byte> file, const char* name) {
-    MessageCapture messages;
-    bpf_object_open_opts options{};
-    options.sz = sizeof(options);
-    options.object_name = name;
-    ObjectPtr object(bpf_object__open_mem(file.data(), file.size(), &options));
-    if (!object)
-        return std::unexpected(messages.failure("cannot open the embedded BPF programs", errno));
-    return object;
-}
-
-FastPathResult<void> load_object(bpf_object* object, std::string_view what) {
-    MessageCapture messages;
-    if (const int error = bpf_object__load(object))
-        return std::unexpected(messages.failure(what, error));
-    return {};
-}
-
-// REQUIRES: a program of type "syscall".
-FastPathResult<void> run(bpf_object* object, const char* name) {
-    MessageCapture messages;
-    const bpf_program* program = bpf_object__find_program_by_name(object, name);
-    if (!program) return std::unexpected(std::string("no program ") + name);
-    bpf_test_run_opts options{};
-    options.sz = sizeof(options);
-    if (const int error = bpf_prog_test_run_opts(bpf_program__fd(program), &options))
-        return std::unexpected(messages.failure(std::string("cannot run ") + name, error));
-    if (options.retval != 0)
-        return std::unexpected(std::string(name) + " refused: too many processes serve the mount");
-    return {};
 }
 
 // The map's value for each processor, added up.
@@ -126,9 +73,8 @@ FastPathResult<Value> sum_of_processors(const bpf_map* map) {
 }
 
 bool is_shared(const bpf_map* map) {
-    return std::ranges::any_of(kSharedMaps, [map](const char* name) {
-        return !std::strcmp(name, bpf_map__name(map));
-    });
+    return std::ranges::any_of(
+        kSharedMaps, [map](const char* name) { return !std::strcmp(name, bpf_map__name(map)); });
 }
 
 std::size_t bytes_of_maps(bpf_object* object, bool with_shared) {
@@ -162,9 +108,7 @@ struct KernelFastPath::State {
     LinkPtr ops;
 
     bpf_object* any() const { return metadata ? metadata.get() : access.get(); }
-    bpf_map* map(const char* name) const {
-        return bpf_object__find_map_by_name(any(), name);
-    }
+    bpf_map* map(const char* name) const { return bpf_object__find_map_by_name(any(), name); }
 
     FastPathResult<void> load_metadata(const FastPathConfig& wanted);
     FastPathResult<void> load_access();
@@ -187,8 +131,8 @@ FastPathResult<void> KernelFastPath::State::load_metadata(const FastPathConfig& 
     bpf_map* const config_map = bpf_object__find_map_by_name(object, ".rodata.config");
     void* const config_value =
         config_map ? bpf_map__initial_value(config_map, &config_size) : nullptr;
-    auto* const image = static_cast<OpsImage*>(
-        ops_map ? bpf_map__initial_value(ops_map, &image_size) : nullptr);
+    auto* const image =
+        static_cast<OpsImage*>(ops_map ? bpf_map__initial_value(ops_map, &image_size) : nullptr);
     if (!nodes_map || !buckets_map || !config_value || config_size != sizeof(config) || !image ||
         image_size != sizeof(OpsImage))
         return std::unexpected(std::string("the embedded BPF programs are not of this build"));
@@ -289,9 +233,13 @@ std::span<xf_bucket> KernelFastPath::buckets() {
     return {static_cast<xf_bucket*>(state_->buckets.data()), state_->buckets.entries()};
 }
 
-const xf_config& KernelFastPath::config() const { return state_->config; }
+const xf_config& KernelFastPath::config() const {
+    return state_->config;
+}
 
-FastPathResult<void> KernelFastPath::enrol() { return run(state_->any(), "xf_enrol"); }
+FastPathResult<void> KernelFastPath::enrol() {
+    return run(state_->any(), "xf_enrol");
+}
 
 FastPathResult<void> KernelFastPath::State::attach_hooks() {
     if (!hooks.empty()) return {};
@@ -400,15 +348,18 @@ FastPathResult<void> KernelFastPath::attach(int mount_fd) {
     const Descriptor placeholder(::open("/dev/null", O_PATH | O_CLOEXEC));
     if (placeholder.get() < 0 || ::dup3(placeholder.get(), slot, O_CLOEXEC) < 0)
         return std::unexpected(refusal("cannot let go of the mount"));
-    if (!link)
-        return std::unexpected(messages.failure("cannot attach to the mount", error));
+    if (!link) return std::unexpected(messages.failure("cannot attach to the mount", error));
     state_->ops = std::move(link);
     return {};
 }
 
-bool KernelFastPath::attached() const { return state_->ops != nullptr; }
+bool KernelFastPath::attached() const {
+    return state_->ops != nullptr;
+}
 
-void KernelFastPath::detach() { state_->ops.reset(); }
+void KernelFastPath::detach() {
+    state_->ops.reset();
+}
 
 void KernelFastPath::wipe() {
     if (state_->nodes.data()) ::explicit_bzero(state_->nodes.data(), state_->nodes.size_bytes());

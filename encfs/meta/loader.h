@@ -29,8 +29,8 @@ struct FastPathProbe {
 };
 
 struct FastPathConfig {
-    bool metadata = true;  // load the programs that answer
-    bool access = true;    // load the programs that refuse
+    bool metadata = true;                        // load the programs that answer
+    bool access = true;                          // load the programs that refuse
     std::uint32_t nodes = XF_DEFAULT_NODES;      // slots, slot 0 included
     std::uint32_t buckets = XF_DEFAULT_BUCKETS;  // a power of two
     std::array<std::uint64_t, 2> tag_key{};      // random, new for each mount
@@ -68,7 +68,8 @@ class KernelFastPath {
     // Changes nothing; loads nothing.
     static FastPathProbe probe();
 
-    // Programs verified, arrays mapped and zero, nobody answered or refused yet.
+    // Programs verified, arrays mapped and zero, nobody answered or refused yet. To be called in
+    // the process that serves: a child forked off later does not have the mappings.
     static FastPathResult<KernelFastPath> load(const FastPathConfig& config);
 
     KernelFastPath(KernelFastPath&&) noexcept;

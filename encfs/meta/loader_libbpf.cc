@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -43,7 +44,9 @@ MessageCapture::MessageCapture() : outer_(std::exchange(tl_messages, &messages_)
     std::call_once(once, [] { libbpf_set_print(take_message); });
 }
 
-MessageCapture::~MessageCapture() { tl_messages = outer_; }
+MessageCapture::~MessageCapture() {
+    tl_messages = outer_;
+}
 
 std::string MessageCapture::failure(std::string_view what, int error) const {
     std::string text(what);
@@ -59,6 +62,42 @@ std::string MessageCapture::failure(std::string_view what, int error) const {
     return text;
 }
 
+std::string refusal(std::string_view what) {
+    return std::string(what) + ": " + std::strerror(errno);
+}
+
+FastPathResult<ObjectPtr> open_object(std::span<const std::byte> file, const char* name) {
+    MessageCapture messages;
+    bpf_object_open_opts options{};
+    options.sz = sizeof(options);
+    options.object_name = name;
+    ObjectPtr object(bpf_object__open_mem(file.data(), file.size(), &options));
+    if (!object)
+        return std::unexpected(messages.failure("cannot open the embedded BPF programs", errno));
+    return object;
+}
+
+FastPathResult<void> load_object(bpf_object* object, std::string_view what) {
+    MessageCapture messages;
+    if (const int error = bpf_object__load(object))
+        return std::unexpected(messages.failure(what, error));
+    return {};
+}
+
+// REQUIRES: a program of type "syscall".
+FastPathResult<void> run(bpf_object* object, const char* name) {
+    MessageCapture messages;
+    const bpf_program* program = bpf_object__find_program_by_name(object, name);
+    if (!program) return std::unexpected(std::string("no program ") + name);
+    bpf_test_run_opts options{};
+    options.sz = sizeof(options);
+    if (const int error = bpf_prog_test_run_opts(bpf_program__fd(program), &options))
+        return std::unexpected(messages.failure(std::string("cannot run ") + name, error));
+    if (options.retval != 0)
+        return std::unexpected(std::string(name) + " refused: too many processes serve the mount");
+    return {};
+}
+
 FastPathResult<MappedArray> MappedArray::map(const bpf_map* array) {
     MappedArray result;
     result.entries_ = bpf_map__max_entries(array);
@@ -68,8 +107,8 @@ FastPathResult<MappedArray> MappedArray::map(const bpf_map* array) {
     void* const data = ::mmap(nullptr, result.mapped_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED,
                               bpf_map__fd(array), 0);
     if (data == MAP_FAILED)
-        return std::unexpected(std::string("cannot map the array ") + bpf_map__name(array) + ": " +
-                               std::strerror(errno));
+        return std::unexpected(
+            refusal(std::string("cannot map the array ") + bpf_map__name(array)));
     result.data_ = data;
     // Neither into a core dump nor into a child.
     ::madvise(data, result.mapped_bytes_, MADV_DONTDUMP);

@@ -5,12 +5,14 @@
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
+#include <unistd.h>
 
 #include <cstddef>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "encfs/meta/loader.h"
 
@@ -47,6 +49,31 @@ class MessageCapture {
   private:
     std::string messages_;
     std::string* outer_;
+};
+
+// "`what`: text of errno".
+std::string refusal(std::string_view what);
+
+FastPathResult<ObjectPtr> open_object(std::span<const std::byte> file, const char* name);
+FastPathResult<void> load_object(bpf_object* object, std::string_view what);
+// Runs a program of type "syscall" here and now.
+FastPathResult<void> run(bpf_object* object, const char* name);
+
+class Descriptor {
+  public:
+    explicit Descriptor(int fd = -1) : fd_(fd) {}
+    ~Descriptor() {
+        if (fd_ >= 0) ::close(fd_);
+    }
+    Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+    Descriptor& operator=(Descriptor&& other) noexcept {
+        std::swap(fd_, other.fd_);
+        return *this;
+    }
+    int get() const { return fd_; }
+
+  private:
+    int fd_;
 };
 
 // An array of the kernel's, mapped for reading and writing.

@@ -15,7 +15,9 @@ namespace extencfs::meta {
 
 namespace {
 
-bool exists(const char* path) { return ::access(path, F_OK) == 0; }
+bool exists(const char* path) {
+    return ::access(path, F_OK) == 0;
+}
 
 // CAP_BPF and CAP_PERFMON are not enough: the kernel asks for CAP_SYS_ADMIN where a program calls
 // a module's functions (6.12: BPF_BTF_GET_FD_BY_ID), and so does extfuse.ko when one is attached.
@@ -81,7 +83,8 @@ FastPathProbe KernelFastPath::probe() {
             both("the kernel's type information cannot be read");
         } else if (!knows_struct(kernel.get(), "bpf_struct_ops_common_value")) {
             // The struct came with struct_ops in modules (6.9).
-            probe.metadata.emplace_back("the kernel has no BPF struct_ops for modules (before 6.9)");
+            probe.metadata.emplace_back(
+                "the kernel has no BPF struct_ops for modules (before 6.9)");
         }
     }
     if (!exists("/sys/module/extfuse")) {
