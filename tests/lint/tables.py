@@ -41,6 +41,7 @@ LAYERS = {
     "tools": Layer(("crypto/", "encfs/volume/", "encfs/core/", "encfs/lower/", "encfs/daemon/", "tools/"),
                    rf"{FUSE_HEADERS}|{BPF_HEADERS}|openssl/.*|sodium\.h", "a command parses, calls and prints"),
     "bpf": Layer(("bpf/", "kernel/uapi/"), FUSE_HEADERS, "BPF programs share bpf/abi.h only"),
+    "bpf/tests": Layer(("bpf/", "encfs/meta/", "kernel/uapi/"), r"(?!)", "tests of the programs go through their loader"),
     "kernel": Layer(("kernel/uapi/", "kernel/"), r"(?!)", "the module knows nothing of volumes, keys or policy"),
     "tests": Layer(("crypto/", "encfs/", "tools/", "tests/", "bpf/abi.h", "bpf/name_tag.h"), r"(?!)", ""),
 }
