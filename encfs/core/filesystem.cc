@@ -19,6 +19,7 @@ constexpr std::size_t kFileShare = 2;       // a half
 
 Filesystem::Filesystem(std::unique_ptr<lower::LowerFs> lower, lower::Fd root, Options options)
     : lower_(std::move(lower)), options_(std::move(options)), privileged_(::geteuid() == 0) {
+    sink_ = options_.sink ? std::move(options_.sink) : std::make_shared<NullSink>();
     root_ = std::make_shared<DirHandle>();
     root_->fd = std::move(root);
     dirs_ = std::make_unique<HandleCache<DirHandle>>(options_.max_descriptors / kDirectoryShare,
@@ -45,9 +46,11 @@ Result<std::unique_ptr<Filesystem>> Filesystem::open(std::unique_ptr<lower::Lowe
     Filesystem* self = fs.get();
     fs->format_ = std::make_unique<Format1>(
         std::move(keys), fs->options_.trust_hints, fs->options_.read_only,
-        [self](int fd, const std::string& what) { self->report_damage(fd, what); });
+        [self](int fd, const std::string& what) { self->report_damage(fd, what); },
+        fs->sink_.get());
+    fs->root_->ino = fs->root_ino_;
     fs->root_->context = fs->format_->root();
-    fs->table_ = std::make_unique<InodeTable>(fs->root_ino_, fs->root_->context);
+    fs->table_ = std::make_unique<InodeTable>(fs->root_ino_, fs->root_->context, *fs->sink_);
     if (!fs->options_.trust_hints && !fs->options_.read_only) fs->start_recovery_scan();
     return fs;
 }
@@ -55,10 +58,6 @@ Result<std::unique_ptr<Filesystem>> Filesystem::open(std::unique_ptr<lower::Lowe
 Filesystem::~Filesystem() {
     stopping_ = true;
     if (scan_.joinable()) scan_.join();
-}
-
-void Filesystem::set_sink(std::shared_ptr<MetadataSink> sink) {
-    sink_ = std::move(sink);
 }
 
 bool Filesystem::finish() {
@@ -72,6 +71,7 @@ bool Filesystem::finish() {
     if (!lower_->syncfs(root_->fd.get())) return false;
     finish_renames();
     drop(table_->clear());
+    sink_->end();
     return good;
 }
 
@@ -79,15 +79,15 @@ Result<Entry> Filesystem::lookup(NodeId parent, std::string_view name) {
     auto at = place(parent, name);
     if (!at) return std::unexpected(at.error());
     std::shared_lock names(namespace_lock(parent));
-    const auto token = sink_->entry_token(parent, name);
+    const auto token = sink_->token();
     auto is = lower_->stat_at(at->dir->fd.get(), at->entry());
     if (!is) {
         if (is.error().value != ENOENT) return fail(is.error());
-        sink_->publish_entry(parent, name, 0, token);
+        sink_->publish_entry({parent, name}, 0, token, nullptr);
         return fail(ErrorKind::kNotFound);
     }
-    auto entry = entry_of(*at, *is);
-    if (entry) sink_->publish_entry(parent, name, entry->node, token);
+    auto entry = entry_of(*at, *is, token);
+    if (entry) sink_->publish_entry({parent, name}, entry->node, token, nullptr);
     return entry;
 }
 

@@ -63,9 +63,6 @@ class Filesystem {
     // marked clean (all was written, and after an unclean end the recovery scan was complete).
     bool finish();
 
-    // Where metadata is published; the null sink until set. Call before the first request.
-    void set_sink(std::shared_ptr<MetadataSink> sink);
-
     // Called, on the thread of a request, when what the kernel knows of a name proved wrong: it
     // should be told to look it up again, but not on that thread. Call before the first request.
     void set_on_entry_stale(std::function<void(NodeId, const std::string&)> callback) {
@@ -130,12 +127,15 @@ class Filesystem {
   private:
     struct DirHandle {
         lower::Fd fd;
+        std::uint64_t ino = 0;
         bool by_path_only = false;  // O_PATH: may be searched but not read
         DirContext context;
         // Whether new entries inherit an ACL, so that the caller's umask does not count.
         enum class DefaultAcl { kUnknown, kNo, kYes };
         std::atomic<DefaultAcl> default_acl{DefaultAcl::kUnknown};
     };
+    using Change = MetadataSink::Change;
+    using Token = MetadataSink::Token;
     using Dir = std::shared_ptr<DirHandle>;
     using File = std::shared_ptr<ContentFile>;
     // A name in an open directory: where every name operation starts.
@@ -176,9 +176,15 @@ class Filesystem {
     void drop(const std::vector<NodeId>& freed);
 
     // ---- ops_attr.cc ----
-    Result<Entry> entry_of(const Place& place, const struct stat& lower_stat);
+    // `token`: from before `lower_stat` was looked at; `within` as in MetadataSink.
+    Result<Entry> entry_of(const Place& place, const struct stat& lower_stat, Token token,
+                           const Change* within = nullptr);
     Result<void> complete(NodeId node, const Place& place, struct stat& attr);
     Result<struct stat> attr_of(const NodeView& node);
+    // What a change made of its node or directory is published at its end, so that nobody need ask.
+    // REQUIRES: the change makes no lower call any more.
+    void publish_change(NodeId node, const Change* within);
+    void publish_directory(const Place& place, const Change* within);
     Result<void> change_size(const NodeView& node, std::uint64_t size);
     Result<void> change_owner_mode_times(const NodeView& node, const AttrChange& change);
     Result<void> clear_suid(int fd, const KillPrivilege& kill);
@@ -186,8 +192,10 @@ class Filesystem {
     // ---- ops_create.cc ----
     // What all that make a name have in common: `make(place)` makes it, with the namespace locked,
     // the sink told and the side file written.
+    // `also`: one more inode that changes, or 0.
     template <typename Make>
-    Result<Entry> make_name(NodeId parent, std::string_view name, const Make& make);
+    Result<Entry> make_name(NodeId parent, std::string_view name, std::uint64_t also,
+                            const Make& make);
     Result<void> write_side_file(const Place& place);
     // For a name that a synced file gets: without its side file it would not be listed.
     Result<void> write_durable_side_file(const Place& place);
@@ -205,7 +213,7 @@ class Filesystem {
     Result<Entry> entry_made(const Place& place, const Caller& caller);
     Result<Entry> create_file(const Place& place, mode_t mode, const Caller& caller);
     Result<Entry> make_directory(const Place& place, mode_t mode, const Caller& caller);
-    Result<Entry> link_locked(const NodeView& source, const Place& place);
+    Result<Entry> link_locked(const NodeView& source, const Place& place, const Change* within);
     Result<lower::Fd> open_unnamed(const Dir& dir, mode_t mode, std::string& temp_name);
     Result<std::pair<File, struct stat>> make_file(const Dir& dir, mode_t mode,
                                                    const Caller& caller, std::string& temp_name);
@@ -219,6 +227,8 @@ class Filesystem {
     // Opens a directory that is about to be changed by us, whatever its mode says.
     Result<lower::Fd> open_for_change(const Place& place);
     Result<void> rename_locked(const Place& from, const Place& to, lower::RenameMode mode);
+    // What lies at a place now, after a change of names `within` which it was.
+    void publish_place(const Place& place, std::string_view name, const Change* within);
     // Takes the format's own files out of a directory that is about to go. `was`: the id that it
     // had, unless that is damaged. LOCKS: its id_lock() is held until it is gone or restored.
     Result<void> clear_directory(const Place& place, NodeId node, std::optional<DirContext>& was);
@@ -229,9 +239,9 @@ class Filesystem {
 
     // ---- ops_file.cc ----
     // Opens the file for writing, tells the sink, and takes set-user-ID away before `change(file)`.
-    template <typename Change>
-    auto change_contents(NodeId node, const KillPrivilege& kill, const Change& change)
-        -> std::invoke_result_t<Change, ContentFile&>;
+    template <typename Act>
+    auto change_contents(NodeId node, const KillPrivilege& kill, const Act& change)
+        -> std::invoke_result_t<Act, ContentFile&>;
     Result<void> write_back(NodeId node, ContentFile& file, std::uint64_t off, Bytes in);
 
     // ---- ops_sync.cc ----
@@ -266,9 +276,9 @@ class Filesystem {
     // The target with one attribute of it.
     Result<XattrTarget> xattr_named(NodeId node, const std::string& name, ErrorKind refused);
     // What setting and removing one have in common: `change(target)` with the sink told.
-    template <typename Change>
+    template <typename Act>
     Result<void> change_xattr(NodeId node, const std::string& name, ErrorKind refused,
-                              const Change& change);
+                              const Act& change);
     Result<void> remove_lower_xattr(const XattrTarget& target);
     lower::Result<std::vector<std::string>> lower_names(const XattrTarget& target);
     Result<void> clear_set_group_id(const XattrTarget& target, const KillPrivilege& kill);
@@ -299,7 +309,7 @@ class Filesystem {
     Options options_;
     bool privileged_;  // we are root: owners and modes are ours to set
     std::function<void(NodeId, const std::string&)> on_entry_stale_;
-    std::shared_ptr<MetadataSink> sink_ = std::make_shared<NullSink>();
+    std::shared_ptr<MetadataSink> sink_;  // never null
     std::unique_ptr<VolumeFormat> format_;
     std::uint64_t root_ino_ = 0;
     dev_t lower_dev_ = 0;

@@ -8,6 +8,7 @@
 
 #include "crypto/random.h"
 #include "crypto/secret.h"
+#include "encfs/core/own_change.h"
 
 namespace extencfs::core {
 
@@ -38,8 +39,8 @@ Result<bool> shows_nothing(lower::LowerFs& lower, int dirfd, const Reserved& res
 }  // namespace
 
 Format1::Format1(std::unique_ptr<volume::VolumeKeys> keys, bool clean, bool read_only,
-                 FileDamage on_damage)
-    : context_{std::move(keys), clean, std::move(on_damage)}, read_only_(read_only) {}
+                 FileDamage on_damage, MetadataSink* sink)
+    : context_{std::move(keys), clean, std::move(on_damage), sink}, read_only_(read_only) {}
 
 Error Format1::damaged(int fd, const std::string& what) const {
     if (context_.on_damage) context_.on_damage(fd, what);
@@ -179,6 +180,8 @@ Result<void> Format1::make_id_file(lower::LowerFs& lower, int dirfd, const DirCo
     file.dir.key_generation = file.dir.next_generation = keys.number;
     file.dir.id = id.id;
     file.dir.here = volume::bind_place(keys.dir_bind.bytes(), parent.id, entry);
+    auto change = OwnChange::begin(context_.sink, lower, dirfd);
+    if (!change) return std::unexpected(change.error());
     auto fd = lower.open(dirfd, volume::kDirFileName, O_CREAT | O_WRONLY, 0644);
     if (!fd) return fail(fd.error());
     file.fd = std::move(*fd);

@@ -15,7 +15,7 @@ class Format1 final : public VolumeFormat {
   public:
     // `clean`: the volume was unmounted cleanly (hints are right, no file needs recovery).
     Format1(std::unique_ptr<volume::VolumeKeys> keys, bool clean, bool read_only,
-            FileDamage on_damage);
+            FileDamage on_damage, MetadataSink* sink = nullptr);
 
     DirContext root() const override;
     Result<CipherName> encode_name(const DirContext& dir, std::string_view plain) const override;

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 
+#include "encfs/core/metadata_sink.h"
 #include "encfs/core/range_lock.h"
 #include "encfs/core/volume_format.h"
 #include "encfs/volume/volume_keys.h"
@@ -24,6 +25,8 @@ struct Format1Context {
     // The volume was unmounted cleanly, so that no file needs "Recovery" before it is written.
     bool clean = false;
     FileDamage on_damage;
+    // Told of what files change by themselves; may be nullptr.
+    MetadataSink* sink = nullptr;
 };
 
 class Format1File final : public ContentFile {

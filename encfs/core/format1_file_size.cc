@@ -7,6 +7,7 @@
 #include <array>
 
 #include "encfs/core/format1_file.h"
+#include "encfs/core/own_change.h"
 
 namespace extencfs::core {
 
@@ -25,6 +26,9 @@ std::uint64_t page_end(std::uint64_t off) {
 // ---- size ----
 
 Result<void> Format1File::settle_alone() {
+    if (!needs_settling()) return {};
+    auto change = OwnChange::begin(context_.sink, lower_, fd_.get());
+    if (!change) return std::unexpected(change.error());
     for (;;) {
         std::uint64_t size, begin, end;
         {
@@ -182,6 +186,8 @@ Result<bool> Format1File::recover() {
         if (recovered_) return false;
         size = header_.size;
     }
+    auto change = OwnChange::begin(context_.sink, lower_, fd_.get());
+    if (!change) return std::unexpected(change.error());
     auto lower_stat = lower_.stat(fd_.get());
     if (!lower_stat) return fail(lower_stat.error());
     bool wrong = static_cast<std::uint64_t>(lower_stat->st_size) != volume::hint_of_size(size);

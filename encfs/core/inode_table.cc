@@ -10,7 +10,7 @@ namespace extencfs::core {
 
 struct InodeTable::Node {
     std::uint64_t ino = 0;
-    std::uint64_t references = 0;         // by the kernel
+    std::int64_t references = 0;          // handed out from here, less those given back
     std::unique_ptr<char[]> entry;        // lower name in `parent`; not NUL-terminated
     std::unique_ptr<DirContext> context;  // of an opened directory
     Slot parent = 0;                      // 0: no location
@@ -25,7 +25,8 @@ struct InodeTable::Node {
     bool distrusted = false;
 };
 
-InodeTable::InodeTable(std::uint64_t root_ino, const DirContext& root_context) : buckets_(1024, 0) {
+InodeTable::InodeTable(std::uint64_t root_ino, const DirContext& root_context, MetadataSink& sink)
+    : sink_(sink), buckets_(1024, 0) {
     const Slot root = take_slot();
     Node& node = slot_at(root);
     node.ino = root_ino;
@@ -33,6 +34,7 @@ InodeTable::InodeTable(std::uint64_t root_ino, const DirContext& root_context) :
     node.references = 1;
     node.context = std::make_unique<DirContext>(root_context);
     hash_insert(root);
+    sink_.node_made(id_of(root), root_ino);
 }
 
 InodeTable::~InodeTable() = default;
@@ -139,9 +141,11 @@ void InodeTable::drop_primary(Slot slot, std::vector<NodeId>& freed) {
 
 void InodeTable::free_if_unused(Slot slot, std::vector<NodeId>& freed) {
     Node& node = slot_at(slot);
-    if (slot == static_cast<Slot>(kRootNode) || !node.used || node.references != 0 ||
+    if (slot == static_cast<Slot>(kRootNode) || !node.used || node.references > 0 ||
         node.children != 0)
         return;
+    // Last: what it agrees to cannot be taken back.
+    if (!sink_.try_retire(id_of(slot), static_cast<std::uint64_t>(-node.references))) return;
     freed.push_back(id_of(slot));
     hash_remove(slot);
     auto [begin, end] = more_locations_.equal_range(slot);
@@ -150,11 +154,13 @@ void InodeTable::free_if_unused(Slot slot, std::vector<NodeId>& freed) {
     more_locations_.erase(begin, end);
     node.used = false;
     drop_primary(slot, freed);
-    node.generation++;
     node.context.reset();
-    node.next = free_head_;
-    free_head_ = slot;
     --count_;
+    if (node.generation != kLastGeneration) {
+        node.generation++;
+        node.next = free_head_;
+        free_head_ = slot;
+    }
     for (Slot parent : parents) {
         slot_at(parent).children--;
         free_if_unused(parent, freed);
@@ -241,6 +247,7 @@ void InodeTable::distrust(NodeId id) {
     Node* node = at(id);
     if (node == nullptr) return;
     node->distrusted = true;
+    sink_.bar(id);
     hash_remove(static_cast<Slot>(id));
 }
 
@@ -252,6 +259,7 @@ NodeId InodeTable::make_node(std::uint64_t ino, mode_t type) {
     node.ino = ino;
     node.type_bits = static_cast<std::uint16_t>(type & S_IFMT);
     node.references = 1;
+    sink_.node_made(id_of(slot), ino);
     return id_of(slot);
 }
 
@@ -261,11 +269,12 @@ NodeId InodeTable::acquire(const Location& location, std::uint64_t ino, mode_t t
     Slot slot = hash_find(ino);
     if (slot != 0 && slot_at(slot).type_bits != (type & S_IFMT)) {
         slot_at(slot).gone = true;
+        sink_.bar(id_of(slot));
         hash_remove(slot);
         slot = 0;
     }
     if (slot != 0) {
-        slot_at(slot).references++;
+        slot_at(slot).references += 1 + static_cast<std::int64_t>(sink_.take_served(id_of(slot)));
         add_location_locked(slot, location);
         return id_of(slot);
     }
@@ -287,7 +296,7 @@ std::vector<NodeId> InodeTable::forget(NodeId id, std::uint64_t count) {
     std::lock_guard lock(mutex_);
     Node* node = at(id);
     if (node == nullptr) return freed;
-    node->references -= std::min(count, node->references);
+    node->references -= static_cast<std::int64_t>(count);
     free_if_unused(static_cast<Slot>(id), freed);
     return freed;
 }
@@ -295,7 +304,7 @@ std::vector<NodeId> InodeTable::forget(NodeId id, std::uint64_t count) {
 bool InodeTable::is_last(NodeId id, std::uint64_t count) const {
     std::lock_guard lock(mutex_);
     const Node* node = at(id);
-    return node != nullptr && node->references <= count;
+    return node != nullptr && node->references <= static_cast<std::int64_t>(count);
 }
 
 std::vector<NodeId> InodeTable::clear() {

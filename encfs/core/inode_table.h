@@ -1,6 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The nodes that the kernel holds references to: which lower inode each is, and where it lies.
 // Keeps no descriptors and makes no system calls. About 110 bytes a node, its lower name included.
+//
+// A node's id is generation (high 32 bits) || slot (low 32 bits) and never comes again: a slot
+// whose generations are used up stays unused. Slots are reused, the last one freed first, so that
+// they are few.
+//
+// References may also be handed out by the readers of a metadata sink, which count them themselves.
+// A node is freed only when the sink agrees, in one step with its count, that as many were given
+// back; until then its number of references here may be below zero.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +20,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "encfs/core/metadata_sink.h"
 #include "encfs/core/types.h"
 #include "encfs/core/volume_format.h"
 
@@ -34,10 +43,12 @@ struct NodeView {
     std::optional<DirContext> context;  // of a directory, once it was opened
 };
 
-// THREADS: any. LOCKS: one mutex of its own, the innermost of all, over no system call.
+// THREADS: any. LOCKS: one mutex of its own, over no system call; only the sink's are taken under
+// it.
 class InodeTable {
   public:
-    explicit InodeTable(std::uint64_t root_ino, const DirContext& root_context);
+    // `sink` is told of every node that is made, and asked before one is freed; it outlives this.
+    InodeTable(std::uint64_t root_ino, const DirContext& root_context, MetadataSink& sink);
     ~InodeTable();
 
     // The node of lower inode `ino`, found at `location`, made if need be; one more kernel
@@ -47,7 +58,7 @@ class InodeTable {
     NodeId acquire_nameless(std::uint64_t ino, mode_t type);
     // `count` kernel references fewer. Returns the nodes that went with it (parents follow).
     std::vector<NodeId> forget(NodeId node, std::uint64_t count);
-    // Whether `count` are all the references that the kernel has.
+    // Whether `count` are all the references that were handed out from here.
     bool is_last(NodeId node, std::uint64_t count) const;
     // All but the root; at unmount. Returns them.
     std::vector<NodeId> clear();
@@ -88,6 +99,9 @@ class InodeTable {
     void add_location_locked(Slot slot, const Location& location);
 
     static constexpr Slot kChunk = 4096;
+    // The sink's readers tell generations apart by 31 bits.
+    static constexpr std::uint32_t kLastGeneration = 0x7fffffff;
+    MetadataSink& sink_;
     mutable std::mutex mutex_;
     std::vector<std::unique_ptr<Node[]>> chunks_;
     Slot next_slot_ = 1;

@@ -55,18 +55,38 @@ Result<void> Filesystem::complete(NodeId node, const Place& at, struct stat& att
     return {};
 }
 
-Result<Entry> Filesystem::entry_of(const Place& at, const struct stat& lower_stat) {
+Result<Entry> Filesystem::entry_of(const Place& at, const struct stat& lower_stat, Token token,
+                                   const Change* within) {
     if (lower_stat.st_dev != lower_dev_) return fail(ErrorKind::kCrossesMount);
     Entry entry{.attr = lower_stat};
-    const auto token = sink_->attr_token(lower_stat.st_ino);
     entry.node = table_->acquire(at.location, lower_stat.st_ino, lower_stat.st_mode);
     if (entry.node == 0) return fail(ErrorKind::kStale);
     if (auto r = complete(entry.node, at, entry.attr); !r) {
         forget(entry.node, 1);
         return std::unexpected(r.error());
     }
-    sink_->publish_attr(entry.node, entry.attr, token);
+    sink_->publish_attr(entry.node, entry.attr, token, within);
     return entry;
+}
+
+void Filesystem::publish_change(NodeId node, const Change* within) {
+    if (!sink_->listens()) return;
+    const auto token = sink_->token();
+    auto is = view(node);
+    if (!is) return;
+    if (node == kRootNode) is->location.emplace();
+    if (auto attr = attr_of(*is)) sink_->publish_attr(node, *attr, token, within);
+}
+
+void Filesystem::publish_directory(const Place& at, const Change* within) {
+    if (!sink_->listens()) return;
+    const auto token = sink_->token();
+    // One that is removed is told as it was then, whatever a descriptor of it says. It cannot go
+    // now: its names are locked.
+    const auto known = table_->view(at.location.parent);
+    if (!known || known->gone) return;
+    auto is = lower_->stat(at.dir->fd.get());
+    if (is) sink_->publish_attr(at.location.parent, *is, token, within);
 }
 
 Result<struct stat> Filesystem::attr_of(const NodeView& node) {
@@ -109,17 +129,20 @@ Result<struct stat> Filesystem::attr_of(const NodeView& node) {
 
 Result<struct stat> Filesystem::getattr(NodeId node) {
     for (int attempt = 0;; ++attempt) {
+        const auto token = sink_->token();  // before the look at the table, which is one too
         auto is = view(node);
         if (!is) return std::unexpected(is.error());
         if (node == kRootNode) is->location.emplace();
-        const auto token = sink_->attr_token(is->ino);
         auto attr = attr_of(*is);
         if (attr) {
-            sink_->publish_attr(node, *attr, token);
+            // What has no name and no descriptor is told as it was when it lost them.
+            if (!is->gone || S_ISREG(is->type)) sink_->publish_attr(node, *attr, token, nullptr);
             return attr;
         }
         // The name may have changed between the look at the table and the lower call.
-        const bool moved = attr.error().kind == ErrorKind::kStale || is_errno(attr.error(), ENOENT);
+        const bool moved = attr.error().kind == ErrorKind::kStale ||
+                           is_errno(attr.error(), ENOENT) ||
+                           (S_ISLNK(is->type) && is_errno(attr.error(), EINVAL));
         if (!moved || attempt == 3) return attr;
     }
 }
@@ -232,7 +255,9 @@ Result<struct stat> Filesystem::setattr(NodeId node, const AttrChange& change) {
     auto is = view(node);
     if (!is) return std::unexpected(is.error());
     if (node == kRootNode) is->location.emplace();
-    ChangeScope scope(*sink_, {.inodes = {is->ino}});
+    Change changed{.inodes = {is->ino}};
+    changed.xattrs = change.mode_set || change.uid_set || change.gid_set;
+    ChangeScope scope(*sink_, changed);
     if (change.size_set) {
         if (!S_ISREG(is->type))
             return fail(S_ISDIR(is->type) ? ErrorKind::kIsDirectory : ErrorKind::kInvalid);
@@ -254,7 +279,10 @@ Result<struct stat> Filesystem::setattr(NodeId node, const AttrChange& change) {
         }
         if (!r) return std::unexpected(r.error());
     }
-    return attr_of(*is);
+    const auto token = sink_->token();
+    auto attr = attr_of(*is);
+    if (attr) sink_->publish_attr(node, *attr, token, scope.change());
+    return attr;
 }
 
 }  // namespace extencfs::core

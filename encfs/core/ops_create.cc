@@ -134,12 +134,19 @@ Result<Entry> Filesystem::create_file(const Place& at, mode_t mode, const Caller
                                                lower::RenameMode::kNoReplace);
     if (!named) return abandon(Error{ErrorKind::kLower, named.error().value});
     is.st_nlink = 1;
+    const auto token = sink_->token();
+    bool exact = false;
+    if (sink_->listens()) {  // the name moved its ctime
+        auto now = lower_->stat(content->fd());
+        exact = now.has_value();
+        if (exact) is = *now;
+        is.st_size = 0;
+    }
     Entry entry{.attr = is};
-    const auto token = sink_->attr_token(is.st_ino);
     entry.node = table_->acquire(at.location, is.st_ino, is.st_mode);
     if (entry.node == 0) return fail(ErrorKind::kStale);
     files_->insert(entry.node, std::move(content));
-    sink_->publish_attr(entry.node, entry.attr, token);
+    if (exact) sink_->publish_attr(entry.node, entry.attr, token, nullptr);
     return entry;
 }
 
@@ -149,21 +156,26 @@ Result<Entry> Filesystem::entry_made(const Place& at, const Caller& caller) {
         if (auto r = lower_->chown_at(dirfd, at.entry(), owner->uid, owner->gid); !r)
             return fail(r.error());
     }
+    const auto token = sink_->token();
     auto is = lower_->stat_at(dirfd, at.entry());
     if (!is) return fail(is.error());
-    return entry_of(at, *is);
+    return entry_of(at, *is, token);
 }
 
 template <typename Make>
-Result<Entry> Filesystem::make_name(NodeId parent, std::string_view name, const Make& make) {
+Result<Entry> Filesystem::make_name(NodeId parent, std::string_view name, std::uint64_t also,
+                                    const Make& make) {
     if (options_.read_only) return fail(ErrorKind::kReadOnly);
     auto at = place(parent, name);
     if (!at) return std::unexpected(at.error());
     NamespaceGuard names(*this, {parent});
-    ChangeScope scope(*sink_, {.parents = {parent}, .names = {name}});
+    ChangeScope scope(*sink_, {.inodes = {at->dir->ino, also}, .names = {{{parent, name}}}});
     auto wrote = write_side_file(*at);
     auto made = wrote ? make(*at) : std::unexpected(wrote.error());
     if (!made) remove_unused_side_file(*at);
+    const auto token = sink_->token();
+    if (made) sink_->publish_entry({parent, name}, made->node, token, scope.change());
+    publish_directory(*at, scope.change());
     return made;
 }
 
@@ -174,7 +186,7 @@ Result<Entry> Filesystem::create(NodeId parent, std::string_view name, mode_t mo
 
 Result<Entry> Filesystem::mknod(NodeId parent, std::string_view name, mode_t mode, dev_t rdev,
                                 const Caller& caller) {
-    return make_name(parent, name, [&](const Place& at) -> Result<Entry> {
+    return make_name(parent, name, 0, [&](const Place& at) -> Result<Entry> {
         if (S_ISREG(mode)) return create_file(at, mode, caller);
         const int dirfd = at.dir->fd.get();
         const mode_t bits = mode_for(at.dir, mode & 07777, caller);
@@ -191,6 +203,8 @@ Result<Entry> Filesystem::tmpfile(NodeId parent, mode_t mode, const Caller& call
     auto dir = directory(parent);
     if (!dir) return std::unexpected(dir.error());
     std::string temp;
+    // Where the lower file system has no O_TMPFILE, a name comes and goes.
+    ChangeScope scope(*sink_, {.inodes = {(*dir)->ino}});
     auto made = make_file(*dir, mode, caller, temp);
     if (!temp.empty()) (void)lower_->unlink((*dir)->fd.get(), temp);
     if (!made) return std::unexpected(made.error());
@@ -211,7 +225,7 @@ Result<Entry> Filesystem::tmpfile(NodeId parent, mode_t mode, const Caller& call
 
 Result<Entry> Filesystem::mkdir(NodeId parent, std::string_view name, mode_t mode,
                                 const Caller& caller) {
-    return make_name(parent, name,
+    return make_name(parent, name, 0,
                      [&](const Place& at) { return make_directory(at, mode, caller); });
 }
 
@@ -240,6 +254,7 @@ Result<Entry> Filesystem::make_directory(const Place& at, mode_t mode, const Cal
         if (auto r = lower_->chown(fd->get(), owner->uid, owner->gid); !r)
             return undo_lower(r.error());
     }
+    auto token = sink_->token();
     auto is = lower_->stat(fd->get());
     if (!is) return undo_lower(is.error());
     if (lifted != bits) {
@@ -247,20 +262,28 @@ Result<Entry> Filesystem::make_directory(const Place& at, mode_t mode, const Cal
         if (auto r = lower_->chmod(fd->get(), is->st_mode & 07777); !r)
             return undo_lower(r.error());
     }
-    auto entry = entry_of(at, *is);
+    if (sink_->listens() && lifted != bits) {  // that moved its ctime
+        token = sink_->token();
+        is = lower_->stat(fd->get());
+        if (!is) return undo_lower(is.error());
+    }
+    auto entry = entry_of(at, *is, token);
     if (!entry) return undo_all(entry.error());
     table_->set_context(entry->node, *context);
     note_unsynced(entry->node, std::move(unsynced));
     auto handle = std::make_shared<DirHandle>();
     handle->fd = std::move(*fd);
+    handle->ino = is->st_ino;
     handle->context = *context;
     dirs_->insert(entry->node, std::move(handle));
+    sink_->directory_is_empty(entry->node, is->st_ino, token, nullptr);
     return entry;
 }
 
 Result<Entry> Filesystem::symlink(NodeId parent, std::string_view name, std::string_view target,
                                   const Caller& caller) {
-    return make_name(parent, name, [&](const Place& at) -> Result<Entry> {
+    // A long target's text may need a directory of its own in the root.
+    return make_name(parent, name, root_ino_, [&](const Place& at) -> Result<Entry> {
         const int dirfd = at.dir->fd.get();
         if (lower_->stat_at(dirfd, at.entry())) return fail(ErrorKind::kExists);
         auto lower_target = format_->encode_symlink(*lower_, root_->fd.get(), target);
@@ -287,16 +310,20 @@ Result<Entry> Filesystem::link(NodeId node, NodeId parent, std::string_view name
     const NodeId from_parent = source->location ? source->location->parent : parent;
     if (auto r = sync_way_to(parent); !r) return std::unexpected(r.error());
     NamespaceGuard names(*this, {parent, from_parent});
-    ChangeScope scope(*sink_, {.inodes = {source->ino}, .parents = {parent}, .names = {name}});
+    ChangeScope scope(*sink_, {.inodes = {source->ino, at->dir->ino}, .names = {{{parent, name}}}});
     source = view(node);
     if (!source) return std::unexpected(source.error());
     auto wrote = write_durable_side_file(*at);
-    auto made = wrote ? link_locked(*source, *at) : std::unexpected(wrote.error());
+    auto made = wrote ? link_locked(*source, *at, scope.change()) : std::unexpected(wrote.error());
     if (!made) remove_unused_side_file(*at);
+    const auto token = sink_->token();
+    if (made) sink_->publish_entry({parent, name}, made->node, token, scope.change());
+    publish_directory(*at, scope.change());
     return made;
 }
 
-Result<Entry> Filesystem::link_locked(const NodeView& source, const Place& at) {
+Result<Entry> Filesystem::link_locked(const NodeView& source, const Place& at,
+                                      const Change* within) {
     const int dirfd = at.dir->fd.get();
     if (source.location) {
         auto from = place_of(source);
@@ -310,10 +337,11 @@ Result<Entry> Filesystem::link_locked(const NodeView& source, const Place& at) {
             return fail(r.error());
     }
     table_->add_location(source.id, at.location);
+    const auto token = sink_->token();
     auto is = lower_->stat_at(dirfd, at.entry());
     auto entry = !is                        ? fail(is.error())
                  : is->st_ino != source.ino ? fail(ErrorKind::kStale)  // its name was another's
-                                            : entry_of(at, *is);
+                                            : entry_of(at, *is, token, within);
     if (!entry) {
         (void)lower_->unlink(dirfd, at.entry());
         table_->remove_location(source.id, at.location, source.gone);

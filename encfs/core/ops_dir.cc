@@ -28,6 +28,7 @@ Result<void> Filesystem::list(NodeId node, std::uint64_t cookie, ListMode mode,
     auto is = view(node);
     if (!is) return std::unexpected(is.error());
     if (is->gone) return {};
+    const std::uint64_t from = cookie;
     std::uint64_t parent_ino = is->ino;
     if (is->location && is->location->parent != 0) {
         if (auto up = view(is->location->parent)) parent_ino = up->ino;
@@ -44,27 +45,49 @@ Result<void> Filesystem::list(NodeId node, std::uint64_t cookie, ListMode mode,
 
     const int dirfd = (*dir)->fd.get();
     std::shared_lock names(namespace_lock(node));
+    const auto token = sink_->token();
+    const auto listing = sink_->listing_begins(node, from, token);
+    std::uint64_t next = cookie == 0 ? kDotDotCookie : cookie;
+    bool stopped = false;
+    auto taken = [&](const ListedEntry& out) {
+        stopped = !each(out);
+        if (!stopped) next = out.cookie;
+        return !stopped;
+    };
     auto listed = lower_->list_from(dirfd, cookie, [&](const lower::DirEntry& lower_entry) {
         auto name = format_->decode_name(*lower_, dirfd, (*dir)->context, lower_entry.name);
         if (!name) {
+            // A lookup may find by its name what a listing cannot read the name of.
+            if (name.error().kind != ErrorKind::kInvalid) sink_->listing_spoilt(listing, node);
             if (name.error().kind == ErrorKind::kDamaged)
                 report_damage(dirfd, "the name " + std::string(lower_entry.name) +
                                          " in this directory does not authenticate");
             return true;
         }
         ListedEntry out{*name, lower_entry.ino, lower_entry.type, lower_entry.cookie, nullptr};
-        if (mode == ListMode::kNames) return each(out);
+        const MetadataSink::Name told{node, *name};
+        if (mode == ListMode::kNames) {
+            sink_->entry_listed(listing, told, MetadataSink::kUnknownNode, token);
+            return taken(out);
+        }
         Place at{*dir, Location{node, std::string(lower_entry.name)},
                  CipherName{std::string(lower_entry.name), {}, {}}};
+        const auto seen = sink_->token();
         auto found = lower_->stat_at(dirfd, at.entry());
-        if (!found) return true;  // removed meanwhile
-        auto entry = entry_of(at, *found);
-        if (!entry) return each(out);  // a later lookup tells what is wrong with it
+        if (!found) {
+            sink_->listing_spoilt(listing, node);
+            return true;  // removed meanwhile
+        }
+        auto entry = entry_of(at, *found, seen);
+        sink_->entry_listed(listing, told, entry ? entry->node : MetadataSink::kUnknownNode, seen);
+        if (!entry) return taken(out);  // a later lookup tells what is wrong with it
         out.entry = &*entry;
-        const bool taken = each(out);
-        if (!taken) forget(entry->node, 1);
-        return taken;
+        const bool kept = taken(out);
+        if (!kept) forget(entry->node, 1);
+        return kept;
     });
+    if (!listed) sink_->listing_spoilt(listing, node);
+    sink_->listing_ends(listing, node, (*dir)->ino, next, !stopped);
     if (!listed) return fail(listed.error());
     return {};
 }

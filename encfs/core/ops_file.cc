@@ -29,9 +29,9 @@ Result<Bytes> Filesystem::read(NodeId node, std::uint64_t off, std::size_t size,
     return (*opened)->read(off, size, buffer);
 }
 
-template <typename Change>
-auto Filesystem::change_contents(NodeId node, const KillPrivilege& kill, const Change& change)
-    -> std::invoke_result_t<Change, ContentFile&> {
+template <typename Act>
+auto Filesystem::change_contents(NodeId node, const KillPrivilege& kill, const Act& change)
+    -> std::invoke_result_t<Act, ContentFile&> {
     if (options_.read_only) return fail(ErrorKind::kReadOnly);
     auto opened = file(node, OpenIntent::kWrite);
     if (!opened) return std::unexpected(opened.error());
@@ -39,7 +39,9 @@ auto Filesystem::change_contents(NodeId node, const KillPrivilege& kill, const C
     if (!is) return std::unexpected(is.error());
     ChangeScope scope(*sink_, {.inodes = {is->ino}});
     if (auto r = clear_suid((*opened)->fd(), kill); !r) return std::unexpected(r.error());
-    return change(**opened);
+    auto done = change(**opened);
+    publish_change(node, scope.change());
+    return done;
 }
 
 Result<void> Filesystem::write(NodeId node, std::uint64_t off, Bytes in, WriteSource source,

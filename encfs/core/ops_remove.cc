@@ -58,7 +58,7 @@ Result<void> Filesystem::unlink(NodeId parent, std::string_view name) {
     auto is = lower_->stat_at(dirfd, at->entry());
     if (!is) return fail(is.error());
     if (S_ISDIR(is->st_mode)) return fail(ErrorKind::kIsDirectory);
-    ChangeScope scope(*sink_, {.inodes = {is->st_ino}, .parents = {parent}, .names = {name}});
+    ChangeScope scope(*sink_, {.inodes = {is->st_ino, at->dir->ino}, .names = {{{parent, name}}}});
     const NodeId node = table_->find(is->st_ino);
     const std::string text = long_symlink_target(*at, *is);
     const auto pinned = pin(node, *at, *is);
@@ -70,6 +70,10 @@ Result<void> Filesystem::unlink(NodeId parent, std::string_view name) {
     if (node != 0) table_->remove_location(node, at->location, is->st_nlink <= 1);
     remove_side_file(*at);
     if (!text.empty()) format_->drop_symlink(*lower_, root_->fd.get(), text);
+    // Not the attributes of what lost a name: the kernel counts that link down by itself, after the
+    // reply, from whatever it was told.
+    sink_->publish_entry({parent, name}, 0, sink_->token(), scope.change());
+    publish_directory(*at, scope.change());
     return {};
 }
 
@@ -140,7 +144,7 @@ Result<void> Filesystem::rmdir(NodeId parent, std::string_view name) {
     // Another one lies there by now, whose lock is not held.
     if (!S_ISDIR(is->st_mode)) return fail(ErrorKind::kNotDirectory);
     if (table_->find(is->st_ino) != victim) return fail(ErrorKind::kStale);
-    ChangeScope scope(*sink_, {.inodes = {is->st_ino}, .parents = {parent}, .names = {name}});
+    ChangeScope scope(*sink_, {.inodes = {is->st_ino, at->dir->ino}, .names = {{{parent, name}}}});
     const auto pinned = pin(victim, *at, *is);
     if (!pinned) return std::unexpected(pinned.error());
     const std::lock_guard id_file(id_lock(is->st_ino));
@@ -159,6 +163,8 @@ Result<void> Filesystem::rmdir(NodeId parent, std::string_view name) {
         dirs_->remove(victim);
     }
     remove_side_file(*at);
+    sink_->publish_entry({parent, name}, 0, sink_->token(), scope.change());
+    publish_directory(*at, scope.change());
     return {};
 }
 
@@ -202,8 +208,6 @@ Result<void> Filesystem::rename_locked(const Place& from, const Place& to, lower
     const NodeId other = target ? table_->find(target->st_ino) : 0;
     const bool source_dir = S_ISDIR(source->st_mode);
     const bool target_dir = target && S_ISDIR(target->st_mode);
-    ChangeScope scope(*sink_, {.inodes = {source->st_ino, target ? target->st_ino : 0},
-                               .parents = {from.location.parent, to.location.parent}});
     std::string text;
     if (target && !exchange) {
         if (source_dir && !target_dir) return fail(ErrorKind::kNotDirectory);
@@ -256,6 +260,22 @@ Result<void> Filesystem::rename_locked(const Place& from, const Place& to, lower
     return {};
 }
 
+void Filesystem::publish_place(const Place& at, std::string_view name, const Change* within) {
+    const auto token = sink_->token();
+    auto is = lower_->stat_at(at.dir->fd.get(), at.entry());
+    if (!is && is.error().value != ENOENT) return;
+    NodeId node = 0;
+    if (is) {
+        node = table_->find(is->st_ino);
+        if (node == 0) node = MetadataSink::kUnknownNode;
+    }
+    sink_->publish_entry({at.location.parent, name}, node, token, within);
+    if (is && node != MetadataSink::kUnknownNode) {
+        if (complete(node, at, *is)) sink_->publish_attr(node, *is, token, within);
+    }
+    publish_directory(at, within);
+}
+
 Result<void> Filesystem::rename(NodeId from_parent, std::string_view from, NodeId to_parent,
                                 std::string_view to, lower::RenameMode mode) {
     if (options_.read_only) return fail(ErrorKind::kReadOnly);
@@ -285,6 +305,7 @@ Result<void> Filesystem::rename(NodeId from_parent, std::string_view from, NodeI
         auto is = lower_->stat_at(from_at->dir->fd.get(), from_at->entry());
         if (!is) return fail(is.error());
         directories = directories || S_ISDIR(is->st_mode);
+        const std::uint64_t moved = is->st_ino;
         is = lower_->stat_at(to_at->dir->fd.get(), to_at->entry());
         if (is && S_ISDIR(is->st_mode)) {
             directories = true;
@@ -293,8 +314,16 @@ Result<void> Filesystem::rename(NodeId from_parent, std::string_view from, NodeI
         }
         std::unique_lock tree(tree_lock_, std::defer_lock);
         if (directories) tree.lock();
+        ChangeScope scope(
+            *sink_, {.inodes = {moved, is ? is->st_ino : 0, from_at->dir->ino, to_at->dir->ino},
+                     .names = {{{from_parent, from}, {to_parent, to}}}});
         auto done = rename_locked(*from_at, *to_at, mode);
         if (!done) remove_unused_side_file(*to_at);
+        if (directories) tree.unlock();
+        if (sink_->listens()) {
+            publish_place(*from_at, from, scope.change());
+            publish_place(*to_at, to, scope.change());
+        }
         return done;
     }();
     if (directories) bound_renames();

@@ -96,13 +96,13 @@ Result<Filesystem::XattrTarget> Filesystem::xattr_named(NodeId node, const std::
     return target;
 }
 
-template <typename Change>
+template <typename Act>
 Result<void> Filesystem::change_xattr(NodeId node, const std::string& name, ErrorKind refused,
-                                      const Change& change) {
+                                      const Act& change) {
     if (options_.read_only) return fail(ErrorKind::kReadOnly);
     auto target = xattr_named(node, name, refused);
     if (!target) return std::unexpected(target.error());
-    MetadataSink::Change changed{.inodes = {target->ino}};
+    Change changed{.inodes = {target->ino}};
     changed.xattrs = true;
     ChangeScope scope(*sink_, changed);
     if (auto r = change(*target); !r) return r;
@@ -111,6 +111,7 @@ Result<void> Filesystem::change_xattr(NodeId node, const std::string& name, Erro
 }
 
 Result<ByteVector> Filesystem::get_xattr(NodeId node, const std::string& name) {
+    const auto token = sink_->token();
     auto target = xattr_named(node, name, ErrorKind::kNoAttribute);
     if (!target) {
         if (target.error().kind == ErrorKind::kPermission) return fail(ErrorKind::kNoAttribute);
@@ -119,7 +120,11 @@ Result<ByteVector> Filesystem::get_xattr(NodeId node, const std::string& name) {
     auto value = target->fd >= 0
                      ? lower_->get_xattr(target->fd, target->lower_name)
                      : lower_->get_xattr(target->dir->fd.get(), target->entry, target->lower_name);
-    if (!value) return fail(value.error());
+    if (!value) {
+        if (value.error().value == ENODATA)
+            sink_->publish_xattr(node, target->ino, MetadataSink::XattrFact::kAbsent, name, token);
+        return fail(value.error());
+    }
     if (target->kind == XattrClass::kAcl) return std::move(*value);
     auto opened = format_->open_xattr(target->owner, name, *value);
     if (!opened && opened.error().kind == ErrorKind::kDamaged && target->fd >= 0)
@@ -193,6 +198,7 @@ lower::Result<std::vector<std::string>> Filesystem::lower_names(const XattrTarge
 }
 
 Result<std::vector<std::string>> Filesystem::list_xattr(NodeId node) {
+    const auto token = sink_->token();
     auto is = view(node);
     if (!is) return std::unexpected(is.error());
     const bool encrypted = S_ISREG(is->type) || S_ISDIR(is->type);
@@ -204,9 +210,12 @@ Result<std::vector<std::string>> Filesystem::list_xattr(NodeId node) {
         return fail(names.error());
     }
     std::vector<std::string> out;
+    bool any = false;
     bool owner_known = S_ISDIR(is->type);
     for (auto& name : *names) {
-        if (classify(name) == XattrClass::kAcl) {
+        const bool acl = classify(name) == XattrClass::kAcl;
+        any = any || acl || name.starts_with(volume::kXattrPrefix);
+        if (acl) {
             out.push_back(std::move(name));
             continue;
         }
@@ -224,6 +233,9 @@ Result<std::vector<std::string>> Filesystem::list_xattr(NodeId node) {
             report_damage(target->fd, "the extended attribute " + name + " does not authenticate");
         }
     }
+    // Special files and symlinks refuse what regular files merely do not have.
+    if (!any && encrypted)
+        sink_->publish_xattr(node, target->ino, MetadataSink::XattrFact::kNone, {}, token);
     return out;
 }
 

@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "encfs/core/filesystem.h"
+#include "encfs/core/own_change.h"
 
 namespace extencfs::core {
 
@@ -100,6 +101,8 @@ void Filesystem::sweep(int dirfd, NodeId node, const std::vector<std::string>& l
     if (leftovers.empty() && side_files.empty()) return;
     // A create that is under way holds this lock from before its side file until after its entry.
     std::unique_lock names(namespace_lock(node));
+    auto change = OwnChange::begin(sink_.get(), *lower_, dirfd);
+    if (!change) return;  // they are hidden, and swept another time
     // Made by create where the lower file system has no O_TMPFILE.
     for (const auto& entry : leftovers) (void)lower_->unlink(dirfd, entry);
     for (const auto& side : side_files) {

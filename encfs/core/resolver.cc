@@ -133,6 +133,7 @@ Result<Filesystem::Dir> Filesystem::open_child(const NodeView& node, Tree tree) 
     if (is->st_dev != lower_dev_) return fail(ErrorKind::kCrossesMount);
     if (is->st_ino != node.ino) return fail(ErrorKind::kStale);
     auto handle = std::make_shared<DirHandle>();
+    handle->ino = is->st_ino;
     handle->by_path_only = unreadable;
     if (node.context) {
         handle->context = *node.context;
@@ -311,6 +312,7 @@ Result<lower::Fd> Filesystem::open_with_mode_lifted(const Dir& dir, const std::s
     if (!is) return fail(is.error());
     if (options_.read_only || is->st_uid != ::geteuid()) return fail(lower::Errno{EACCES});
     const mode_t mode = is->st_mode & 07777;
+    ChangeScope scope(*sink_, {.inodes = {is->st_ino}});
     if (auto r = lower_->chmod_at(dir->fd.get(), entry, mode | S_IRUSR | S_IWUSR); !r)
         return fail(r.error());
     auto fd = lower_->open(dir->fd.get(), entry, flags, 0);
@@ -323,7 +325,6 @@ Result<lower::Fd> Filesystem::open_with_mode_lifted(const Dir& dir, const std::s
 void Filesystem::drop(const std::vector<NodeId>& freed) {
     if (freed.empty()) return;
     for (NodeId node : freed) {
-        sink_->forget(node);
         dirs_->remove(node);
         files_->remove(node);
     }

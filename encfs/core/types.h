@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -59,6 +60,8 @@ struct DamageReport {
     std::string plain_name;  // the same in plain, only if Options ask for it
 };
 
+class MetadataSink;
+
 struct Options {
     bool read_only = false;
     // The volume was unmounted cleanly: st_size hints are believed until a file is first read.
@@ -67,6 +70,8 @@ struct Options {
     bool shared = false;
     // Lower descriptors kept open at most (directories and files together); from RLIMIT_NOFILE.
     std::size_t max_descriptors = 512;
+    // Where metadata is published; none: nowhere. Not for `shared`, where nobody tells of changes.
+    std::shared_ptr<MetadataSink> sink;
     std::function<void(const DamageReport&)> on_damage;
     // Damage reports carry plaintext names too (the user asked for it).
     bool plain_names_in_reports = false;

@@ -31,7 +31,8 @@ LAYERS = {
     "encfs/core": Layer(("crypto/", "encfs/volume/", "encfs/lower/", "encfs/core/"),
                         rf"{FUSE_HEADERS}|{BPF_HEADERS}|openssl/.*|sodium\.h",
                         "core is testable with nothing mounted, and leaves primitives to crypto"),
-    "encfs/meta": Layer(("encfs/core/metadata_sink.h", "encfs/core/types.h", "encfs/meta/", "bpf/abi.h"),
+    "encfs/meta": Layer(("encfs/core/metadata_sink.h", "encfs/core/types.h", "encfs/meta/", "bpf/abi.h",
+                         "bpf/name_tag.h"),
                         FUSE_HEADERS, "a metadata sink sees the sink's contract and nothing else of the file system"),
     "encfs/fuse": Layer(("crypto/bytes.h", "encfs/core/", "encfs/fuse/", "encfs/lower/errors.h"),
                         rf"{BPF_HEADERS}|openssl/.*|sodium\.h", "decode the request, call core, reply"),
@@ -40,8 +41,9 @@ LAYERS = {
     "tools": Layer(("crypto/", "encfs/volume/", "encfs/core/", "encfs/lower/", "encfs/daemon/", "tools/"),
                    rf"{FUSE_HEADERS}|{BPF_HEADERS}|openssl/.*|sodium\.h", "a command parses, calls and prints"),
     "bpf": Layer(("bpf/", "kernel/uapi/"), FUSE_HEADERS, "BPF programs share bpf/abi.h only"),
+    "bpf/tests": Layer(("bpf/", "encfs/meta/", "kernel/uapi/"), r"(?!)", "tests of the programs go through their loader"),
     "kernel": Layer(("kernel/uapi/", "kernel/"), r"(?!)", "the module knows nothing of volumes, keys or policy"),
-    "tests": Layer(("crypto/", "encfs/", "tools/", "tests/", "bpf/abi.h"), r"(?!)", ""),
+    "tests": Layer(("crypto/", "encfs/", "tools/", "tests/", "bpf/abi.h", "bpf/name_tag.h"), r"(?!)", ""),
 }
 
 

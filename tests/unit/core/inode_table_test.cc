@@ -14,6 +14,7 @@ using namespace extencfs::core;
 namespace {
 
 constexpr std::uint64_t kRootIno = 500;
+NullSink no_sink;
 
 Location in_root(std::string entry) {
     return {kRootNode, std::move(entry)};
@@ -26,7 +27,7 @@ bool has(const std::vector<NodeId>& list, NodeId node) {
 }  // namespace
 
 TEST_CASE("a node lives as long as its references") {
-    InodeTable table(kRootIno, {});
+    InodeTable table(kRootIno, {}, no_sink);
     const NodeId a = table.acquire(in_root("a"), 7, S_IFREG);
     REQUIRE(a != 0);
     CHECK(table.acquire(in_root("a"), 7, S_IFREG) == a);
@@ -48,7 +49,7 @@ TEST_CASE("a node lives as long as its references") {
 }
 
 TEST_CASE("the root is never forgotten") {
-    InodeTable table(kRootIno, {});
+    InodeTable table(kRootIno, {}, no_sink);
     CHECK(table.find(kRootIno) == kRootNode);
     CHECK(table.forget(kRootNode, 1000).empty());
     CHECK(table.view(kRootNode));
@@ -57,7 +58,7 @@ TEST_CASE("the root is never forgotten") {
 }
 
 TEST_CASE("a parent outlives what lies in it") {
-    InodeTable table(kRootIno, {});
+    InodeTable table(kRootIno, {}, no_sink);
     const NodeId dir = table.acquire(in_root("d"), 8, S_IFDIR);
     const NodeId sub = table.acquire({dir, "s"}, 9, S_IFDIR);
     const NodeId file = table.acquire({sub, "f"}, 10, S_IFREG);
@@ -74,7 +75,7 @@ TEST_CASE("a parent outlives what lies in it") {
 }
 
 TEST_CASE("a file with several names") {
-    InodeTable table(kRootIno, {});
+    InodeTable table(kRootIno, {}, no_sink);
     const NodeId dir = table.acquire(in_root("d"), 8, S_IFDIR);
     const NodeId file = table.acquire(in_root("a"), 7, S_IFREG);
     CHECK(table.acquire({dir, "b"}, 7, S_IFREG) == file);
@@ -100,7 +101,7 @@ TEST_CASE("a file with several names") {
 }
 
 TEST_CASE("a directory has one place") {
-    InodeTable table(kRootIno, {});
+    InodeTable table(kRootIno, {}, no_sink);
     const NodeId a = table.acquire(in_root("a"), 7, S_IFDIR);
     const NodeId d = table.acquire({a, "d"}, 8, S_IFDIR);
     CHECK(table.acquire(in_root("d"), 8, S_IFDIR) == d);
@@ -110,7 +111,7 @@ TEST_CASE("a directory has one place") {
 }
 
 TEST_CASE("what has no name left is a node of its own") {
-    InodeTable table(kRootIno, {});
+    InodeTable table(kRootIno, {}, no_sink);
     const NodeId old = table.acquire(in_root("a"), 7, S_IFREG);
     table.remove_location(old, in_root("a"), true);
     CHECK(table.find(7) == 0);
@@ -131,7 +132,7 @@ TEST_CASE("what has no name left is a node of its own") {
 }
 
 TEST_CASE("a lower inode of another type is another file") {
-    InodeTable table(kRootIno, {});
+    InodeTable table(kRootIno, {}, no_sink);
     const NodeId file = table.acquire(in_root("a"), 7, S_IFREG | 0644);
     CHECK(table.view(file)->type == S_IFREG);
     const NodeId link = table.acquire(in_root("a"), 7, S_IFLNK);
@@ -141,7 +142,7 @@ TEST_CASE("a lower inode of another type is another file") {
 }
 
 TEST_CASE("a distrusted node is never found again") {
-    InodeTable table(kRootIno, {});
+    InodeTable table(kRootIno, {}, no_sink);
     const NodeId old = table.acquire(in_root("a"), 7, S_IFREG);
     table.distrust(old);
     CHECK(table.view(old)->distrusted);
@@ -153,7 +154,7 @@ TEST_CASE("a distrusted node is never found again") {
 }
 
 TEST_CASE("a directory's context is kept with it") {
-    InodeTable table(kRootIno, {.id = {}, .generation = 3});
+    InodeTable table(kRootIno, {.id = {}, .generation = 3}, no_sink);
     CHECK(table.view(kRootNode)->context->generation == 3);
     const NodeId d = table.acquire(in_root("d"), 8, S_IFDIR);
     CHECK_FALSE(table.view(d)->context);
@@ -162,7 +163,7 @@ TEST_CASE("a directory's context is kept with it") {
 }
 
 TEST_CASE("many nodes are found and forgotten") {
-    InodeTable table(kRootIno, {});
+    InodeTable table(kRootIno, {}, no_sink);
     constexpr std::uint64_t kMany = 50'000;
     std::vector<NodeId> nodes;
     for (std::uint64_t i = 0; i < kMany; ++i)
@@ -181,7 +182,7 @@ namespace {
 // The table's contract, kept in plain sets.
 class TableModel {
   public:
-    explicit TableModel(std::uint64_t seed) : random_(seed), table_(kRootIno, {}) {
+    explicit TableModel(std::uint64_t seed) : random_(seed), table_(kRootIno, {}, no_sink) {
         nodes_[kRootNode] = {kRootIno, 1, S_IFDIR, {}};
     }
 

@@ -2,223 +2,23 @@
 // Threads that do everything at once on one file system. Each outcome is one that some order of the
 // operations allows; at the end all references come back, and all that is left can be read. Runs
 // under ThreadSanitizer as well.
-#include <linux/falloc.h>
 #include <catch2/catch.hpp>
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <cstdlib>
-#include <random>
 #include <thread>
 
 #include "tests/fake/fault_lower_fs.h"
+#include "tests/unit/core/recording_sink.h"
 #include "tests/unit/core/seen.h"
 #include "tests/unit/core/volume_for_tests.h"
+#include "tests/unit/core/worker.h"
 
 using namespace extencfs;
 using namespace extencfs::core;
 
 namespace {
-
-// Contents tell whose they are: every byte of a file is the same, or zero.
-std::string filled(char c, std::size_t size) {
-    return std::string(size, c);
-}
-
-class Worker {
-  public:
-    Worker(Filesystem& fs, unsigned seed) : fs_(fs), random_(seed) {}
-
-    void run(int steps) {
-        for (int i = 0; i < steps; ++i) step();
-        for (const auto& [node, count] : held_) fs_.forget(node, count);
-    }
-    const std::vector<std::string>& faults() const { return faults_; }
-
-  private:
-    // Names are few, so that the threads meet; one of them is long.
-    std::string name() {
-        const auto n = random_() % 7;
-        return n == 6 ? std::string(190, 'l') : std::string(1, static_cast<char>('a' + n));
-    }
-    NodeId any(mode_t type) {
-        std::vector<NodeId> nodes;
-        for (const auto& [node, of] : types_)
-            if (of == type) nodes.push_back(node);
-        if (nodes.empty() || (type == S_IFDIR && random_() % 3 == 0)) return kRootNode;
-        return nodes[random_() % nodes.size()];
-    }
-    void keep(const Entry& entry) {
-        ++held_[entry.node];
-        types_[entry.node] = entry.attr.st_mode & S_IFMT;
-    }
-    void give_back() {
-        if (held_.empty()) return;
-        auto it = held_.begin();
-        std::advance(it, static_cast<long>(random_() % held_.size()));
-        fs_.forget(it->first, it->second);
-        types_.erase(it->first);
-        held_.erase(it);
-    }
-
-    // Whether `r` may fail here: for reasons that other threads give, never for damage.
-    template <typename T>
-    bool fine(const char* what, const Result<T>& r) {
-        if (r) return true;
-        switch (r.error().kind) {
-            case ErrorKind::kDamaged:
-            case ErrorKind::kInternal:
-            case ErrorKind::kNoMemory:
-            case ErrorKind::kCrossesMount:
-                faults_.push_back(std::string(what) + ": kind " +
-                                  std::to_string(static_cast<int>(r.error().kind)));
-                break;
-            case ErrorKind::kLower: {
-                static constexpr int kOfOthers[] = {ENOENT,  EEXIST, ENOTEMPTY, EINVAL,
-                                                    ENODATA, EISDIR, ENOTDIR,   ELOOP};
-                const int e = r.error().lower_errno;
-                if (std::ranges::find(kOfOthers, e) == std::end(kOfOthers))
-                    faults_.push_back(std::string(what) + ": errno " + std::to_string(e));
-                break;
-            }
-            default:
-                break;
-        }
-        return false;
-    }
-
-    void step() {
-        switch (random_() % 16) {
-            case 0:
-            case 1:
-            case 2:
-                return make();
-            case 3:
-                fine("unlink", fs_.unlink(any(S_IFDIR), name()));
-                return;
-            case 4:
-                fine("rmdir", fs_.rmdir(any(S_IFDIR), name()));
-                return;
-            case 5:
-            case 6: {
-                constexpr lower::RenameMode kModes[] = {lower::RenameMode::kReplace,
-                                                        lower::RenameMode::kNoReplace,
-                                                        lower::RenameMode::kExchange};
-                fine("rename",
-                     fs_.rename(any(S_IFDIR), name(), any(S_IFDIR), name(), kModes[random_() % 3]));
-                return;
-            }
-            case 7:
-                return list();
-            case 8:
-            case 9: {
-                auto found = fs_.lookup(any(S_IFDIR), name());
-                if (fine("lookup", found)) keep(*found);
-                return;
-            }
-            case 10:
-                return give_back();
-            case 11:
-                return attributes();
-            default:
-                return contents();
-        }
-    }
-
-    void make() {
-        const NodeId dir = any(S_IFDIR);
-        Result<Entry> made = fail(ErrorKind::kInvalid);
-        switch (random_() % 5) {
-            case 0:
-                made = fs_.mkdir(dir, name(), 0755, {});
-                break;
-            case 1:
-                made = fs_.symlink(dir, name(), std::string(random_() % 2 ? 20 : 3500, 't'), {});
-                break;
-            case 2:
-                made = fs_.link(any(S_IFREG), dir, name());
-                break;
-            case 3:
-                made = fs_.tmpfile(dir, 0600, {});
-                break;
-            default:
-                made = fs_.create(dir, name(), 0644, {});
-        }
-        if (fine("make", made)) keep(*made);
-    }
-
-    void list() {
-        std::vector<NodeId> counted;
-        const bool with = random_() % 2 == 0;
-        auto listed = fs_.list(any(S_IFDIR), 0, with ? ListMode::kWithAttributes : ListMode::kNames,
-                               [&](const ListedEntry& entry) {
-                                   if (counted.size() >= 5) return false;
-                                   if (entry.entry != nullptr) counted.push_back(entry.entry->node);
-                                   return true;
-                               });
-        fine("list", listed);
-        for (NodeId node : counted) fs_.forget(node, 1);
-    }
-
-    void attributes() {
-        const NodeId node = any(random_() % 2 ? S_IFREG : S_IFDIR);
-        fine("getattr", fs_.getattr(node));
-        fine("set_xattr", fs_.set_xattr(node, "user.x", bytes_of("value"), 0));
-        auto value = fs_.get_xattr(node, "user.x");
-        if (fine("get_xattr", value) && text_of(*value) != "value")
-            faults_.push_back("a wrong attribute value");
-        fine("list_xattr", fs_.list_xattr(node));
-        fine("readlink", fs_.readlink(any(S_IFLNK)));
-    }
-
-    void contents() {
-        const NodeId node = any(S_IFREG);
-        if (node == kRootNode) return;
-        const std::uint64_t off = random_() % 20'000;
-        const char c = 'z';
-        switch (random_() % 7) {
-            case 0:
-            case 1:
-                fine("write", fs_.write(node, off, bytes_of(filled(c, 1 + random_() % 9000)),
-                                        WriteSource::kCaller, {}));
-                return;
-            case 2:
-                fine("page write", fs_.write(node, off / 4096 * 4096, bytes_of(filled(c, 4096)),
-                                             WriteSource::kPageCache, {}));
-                return;
-            case 3: {
-                AttrChange change;
-                change.size_set = true;
-                change.size = random_() % 4 ? off : 0;
-                fine("truncate", fs_.setattr(node, change));
-                return;
-            }
-            case 4:
-                fine("punch", fs_.fallocate(node, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off,
-                                            5000, {}));
-                return;
-            case 5:
-                fine("flush", fs_.flush(node));
-                fine("fsync", fs_.fsync(node, true));
-                if (random_() % 4 == 0) fine("fsyncdir", fs_.fsync_directory(any(S_IFDIR)));
-                return;
-            default: {
-                auto got = fs_.read(node, off, 10'000, buffer_);
-                if (!fine("read", got)) return;
-                for (const char byte : text_of(*got))
-                    if (byte != c && byte != '\0') return faults_.push_back("a foreign byte");
-            }
-        }
-    }
-
-    Filesystem& fs_;
-    std::mt19937_64 random_;
-    IoBuffer buffer_;
-    std::map<NodeId, std::uint64_t> held_;
-    std::map<NodeId, mode_t> types_;
-    std::vector<std::string> faults_;
-};
 
 void check_all_readable(const Seen& seen) {
     CHECK(seen.errors.empty());
@@ -231,13 +31,20 @@ void check_all_readable(const Seen& seen) {
     }
 }
 
-void run_threads(std::uint64_t seed, int steps, std::size_t descriptors, int scan_first) {
+void run_threads(std::uint64_t seed, int steps, std::size_t descriptors, int scan_first,
+                 const std::shared_ptr<RecordingSink>& sink = nullptr) {
     const auto dir = fake::ScratchDir::in_memory();
     const auto real = lower::make_posix_lower_fs();
     Damage damage;
     std::size_t threads_before = threads_now();
-    auto fs = open_fs(
-        *real, dir, {.clean = scan_first == 0, .damage = &damage, .max_descriptors = descriptors});
+    std::unique_ptr<CheckedLower> checked;
+    if (sink) checked = std::make_unique<CheckedLower>(*real, *sink);
+    lower::LowerFs& lower = sink ? *checked : *real;
+    auto fs = open_fs(lower, dir,
+                      {.clean = scan_first == 0,
+                       .damage = &damage,
+                       .max_descriptors = descriptors,
+                       .sink = sink});
     std::vector<Worker> workers;
     for (unsigned t = 0; t < 4; ++t) workers.emplace_back(*fs, seed * 100 + t);
     {
@@ -292,6 +99,18 @@ TEST_CASE("threads at once beside a recovery scan") {
     for (std::uint64_t seed = 2001; seed <= 2000 + seeds(9); ++seed) {
         INFO("seed " << seed);
         run_threads(seed, 200, 64, 1);
+    }
+}
+
+TEST_CASE("threads at once, and the sink is told of every change in time") {
+    for (std::uint64_t seed = 3001; seed <= 3000 + seeds(6); ++seed) {
+        INFO("seed " << seed);
+        const auto sink = std::make_shared<RecordingSink>();
+        run_threads(seed, 300, seed % 2 ? 64 : 8, seed % 3 == 0, sink);
+        CHECK(sink->faults() == "");
+        CHECK(sink->all_open());
+        CHECK(sink->nodes() == 1);
+        CHECK(sink->ended);
     }
 }
 

@@ -68,6 +68,7 @@ struct OpenHow {
     std::function<void()> after_sync = {};
     bool shared = false;
     bool read_only = false;
+    std::shared_ptr<MetadataSink> sink = nullptr;
 };
 
 // A file system on `dir` over `lower`, which stays the caller's.
@@ -81,6 +82,7 @@ inline Result<std::unique_ptr<Filesystem>> try_open(lower::LowerFs& lower,
     options.max_descriptors = how.max_descriptors;
     options.shared = how.shared;
     options.read_only = how.read_only;
+    options.sink = how.sink;
     if (how.damage != nullptr)
         options.on_damage = [damage = how.damage](const DamageReport& r) { damage->add(r); };
     return Filesystem::open(std::make_unique<BorrowedLower>(lower, how.writes, how.after_sync),

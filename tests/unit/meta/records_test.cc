@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: Apache-2.0
+// The protocol's rules, one by one, on one thread: what is published, what is dropped, what is
+// gone.
+#include "encfs/meta/records.h"
+
+#include <catch2/catch.hpp>
+
+#include <set>
+#include <string>
+
+#include "tests/unit/meta/bpf_reader.h"
+
+using namespace extencfs;
+using namespace extencfs::meta;
+
+namespace {
+
+constexpr std::uint64_t kRootIno = 100;
+constexpr NodeId kNode = 2;
+constexpr std::uint64_t kIno = 7;
+constexpr std::uint64_t kAclBits = XF_XATTR_ACL_ACCESS | XF_XATTR_ACL_DEFAULT;
+
+struct Fixture {
+    explicit Fixture(std::size_t buckets = 64, std::size_t nodes = 64)
+        : mapped(nodes, buckets), records(mapped.nodes, mapped.buckets, mapped.settings) {
+        records.adopt(core::kRootNode, kRootIno);
+        records.adopt(kNode, kIno);
+    }
+    Mapped mapped;
+    Records records;
+    BpfReader reader{mapped};
+
+    static struct stat attr(std::uint64_t size, std::uint64_t ino = kIno, nlink_t links = 1) {
+        struct stat is {};
+        is.st_ino = ino;
+        is.st_size = static_cast<off_t>(size);
+        is.st_mode = S_IFREG | 0644;
+        is.st_nlink = links;
+        is.st_mtim = {static_cast<time_t>(size), 5};
+        return is;
+    }
+    void publish(std::uint64_t size) {
+        records.publish_attr(kNode, attr(size), records.token(), {});
+    }
+    // The size that a reader is told; -1: it is left to the daemon.
+    std::int64_t size(NodeId node = kNode) {
+        xf_attr got{};
+        return reader.getattr(node, got) ? static_cast<std::int64_t>(got.size) : -1;
+    }
+    bool entry(std::string_view name, NodeId child) {
+        return records.publish_entry({core::kRootNode, name}, child, records.token(), nullptr);
+    }
+    Verdict verdict(std::string_view name) { return reader.lookup(core::kRootNode, name).verdict; }
+    void complete_root() {
+        const auto token = records.token();
+        records.publish_complete(core::kRootNode, kRootIno,
+                                 records.directory_version(core::kRootNode), token, nullptr);
+    }
+};
+
+using Change = Records::Change;
+
+Change change_of_inode(std::uint64_t ino = kIno) {
+    return {.inodes = {ino}};
+}
+Change change_of_name(std::string_view name) {
+    return {.inodes = {kRootIno}, .names = {{{core::kRootNode, name}}}};
+}
+
+}  // namespace
+
+TEST_CASE("what is published is read, and nothing before") {
+    Fixture f;
+    CHECK(f.size() == -1);
+    f.publish(10);
+    CHECK(f.size() == 10);
+    xf_attr got{};
+    std::uint64_t valid = 0;
+    REQUIRE(f.reader.getattr(kNode, got, &valid));
+    CHECK(valid == 1);
+    CHECK(got.ino == kIno);
+    CHECK(got.mode == (S_IFREG | 0644));
+    CHECK(got.nlink == 1);
+    CHECK(got.mtime == 10);
+    CHECK(got.mtimensec == 5);
+    // Of another generation of that slot: nothing.
+    CHECK(f.size((NodeId{1} << 32) | kNode) == -1);
+}
+
+TEST_CASE("a change closes the record, and what was read before it is dropped") {
+    Fixture f;
+    f.publish(1);
+    const auto token = f.records.token();
+    Change change = change_of_inode();
+    f.records.begin_change(change);
+    CHECK(f.size() == -1);
+    SECTION("during the change") {
+        f.records.publish_attr(kNode, Fixture::attr(1), token, nullptr);
+        CHECK(f.size() == -1);
+        // Nor what is read meanwhile: it may be old or new.
+        f.publish(1);
+        CHECK(f.size() == -1);
+        f.records.end_change(change);
+    }
+    SECTION("after the change") {
+        const auto meanwhile = f.records.token();
+        f.records.end_change(change);
+        f.records.publish_attr(kNode, Fixture::attr(1), token, nullptr);
+        CHECK(f.size() == -1);
+        f.records.publish_attr(kNode, Fixture::attr(1), meanwhile, nullptr);
+        CHECK(f.size() == -1);
+    }
+    CHECK(f.size() == -1);
+    f.publish(2);
+    CHECK(f.size() == 2);
+}
+
+TEST_CASE("a change publishes what it made, unless another one overlaps") {
+    Fixture f;
+    Change a = change_of_inode(), b = change_of_inode();
+    f.records.begin_change(a);
+    SECTION("alone") {
+        f.records.publish_attr(kNode, Fixture::attr(3), f.records.token(), &a);
+        CHECK(f.size() == 3);
+        f.records.end_change(a);
+        CHECK(f.size() == 3);
+    }
+    SECTION("the other one still under way") {
+        f.records.begin_change(b);
+        f.records.publish_attr(kNode, Fixture::attr(3), f.records.token(), &a);
+        CHECK(f.size() == -1);
+        f.records.end_change(a);
+        f.records.end_change(b);
+    }
+    SECTION("the other one over since the look") {
+        const auto token = f.records.token();
+        f.records.begin_change(b);
+        f.records.end_change(b);
+        f.records.publish_attr(kNode, Fixture::attr(3), token, &a);
+        CHECK(f.size() == -1);
+        f.records.end_change(a);
+    }
+    SECTION("and closed again by a later one") {
+        f.records.publish_attr(kNode, Fixture::attr(3), f.records.token(), &a);
+        f.records.begin_change(b);
+        CHECK(f.size() == -1);
+        f.records.end_change(b);
+        f.records.end_change(a);
+        CHECK(f.size() == -1);
+    }
+}
+
+TEST_CASE("an inode that becomes a node during a change meets its gate") {
+    Fixture f;
+    constexpr std::uint64_t kLate = 9;
+    const auto token = f.records.token();
+    Change change = change_of_inode(kLate);
+    f.records.begin_change(change);
+    f.records.adopt(3, kLate);
+    f.records.publish_attr(3, Fixture::attr(1, kLate), token, nullptr);
+    CHECK(f.size(3) == -1);
+    f.records.end_change(change);
+    f.records.publish_attr(3, Fixture::attr(1, kLate), token, nullptr);
+    CHECK(f.size(3) == -1);
+    f.records.publish_attr(3, Fixture::attr(2, kLate), f.records.token(), nullptr);
+    CHECK(f.size(3) == 2);
+}
+
+TEST_CASE("inodes that share a gate are counted once, and closed each") {
+    Fixture f(64, 4096);
+    // More inodes than gates: some share one.
+    std::vector<std::uint64_t> inos;
+    for (std::uint64_t ino = 1000; ino < 1000 + 3000; ++ino) inos.push_back(ino);
+    for (std::size_t i = 0; i < inos.size(); ++i) {
+        const NodeId node = 10 + i;
+        f.records.adopt(node, inos[i]);
+        f.records.publish_attr(node, Fixture::attr(1, inos[i]), f.records.token(), nullptr);
+    }
+    for (std::size_t i = 0; i + 1 < inos.size(); ++i) {
+        Change change{.inodes = {inos[i], inos[i + 1], inos[i]}};
+        f.records.begin_change(change);
+        REQUIRE(f.size(10 + i) == -1);
+        REQUIRE(f.size(11 + i) == -1);
+        f.records.publish_attr(10 + i, Fixture::attr(2, inos[i]), f.records.token(), &change);
+        REQUIRE(f.size(10 + i) == 2);
+        f.records.end_change(change);
+        f.records.publish_attr(11 + i, Fixture::attr(2, inos[i + 1]), f.records.token(), nullptr);
+        REQUIRE(f.size(11 + i) == 2);
+    }
+}
+
+TEST_CASE("an inode that ever had two links is kept by nobody") {
+    Fixture f;
+    std::uint64_t valid = 0;
+    xf_attr got{};
+    f.records.publish_attr(kNode, Fixture::attr(1, kIno, 2), f.records.token(), nullptr);
+    f.publish(1);
+    REQUIRE(f.reader.getattr(kNode, got, &valid));
+    CHECK(got.nlink == 1);
+    CHECK(valid == 0);
+}
+
+TEST_CASE("attributes that are absent add up, and a change takes them away") {
+    Fixture f;
+    f.records.publish_xattrs(kNode, kIno, XF_XATTR_ACL_ACCESS, f.records.token());
+    f.records.publish_xattrs(kNode, kIno, XF_XATTR_ACL_DEFAULT, f.records.token());
+    CHECK(f.reader.absent_xattrs(kNode) == kAclBits);
+    const auto token = f.records.token();
+    Change plain = change_of_inode();
+    f.records.begin_change(plain);
+    CHECK(f.reader.absent_xattrs(kNode) == kAclBits);
+    f.records.end_change(plain);
+    Change change = change_of_inode();
+    change.xattrs = true;
+    f.records.begin_change(change);
+    CHECK(f.reader.absent_xattrs(kNode) == 0);
+    f.records.publish_xattrs(kNode, kIno, kAclBits, f.records.token());
+    CHECK(f.reader.absent_xattrs(kNode) == 0);
+    f.records.end_change(change);
+    f.records.publish_xattrs(kNode, kIno, kAclBits, token);
+    CHECK(f.reader.absent_xattrs(kNode) == 0);
+    f.records.publish_xattrs(kNode, kIno, XF_XATTR_NONE, f.records.token());
+    CHECK(f.reader.absent_xattrs(kNode) == XF_XATTR_NONE);
+}
+
+TEST_CASE("a lookup is counted, and a node is retired only at exactly that count") {
+    Fixture f;
+    f.publish(1);
+    REQUIRE(f.entry("a", kNode));
+    CHECK(f.verdict("a") == Verdict::kFound);
+    CHECK(f.verdict("a") == Verdict::kFound);
+    CHECK_FALSE(f.records.try_retire(kNode, 0));
+    CHECK_FALSE(f.records.try_retire(kNode, 1));
+    CHECK_FALSE(f.records.try_retire(kNode, 3));
+    CHECK(f.size() == 1);
+    CHECK(f.records.try_retire(kNode, 2));
+    // The entry still names it; nobody is given it.
+    CHECK(f.verdict("a") == Verdict::kPass);
+    CHECK(f.size() == -1);
+    SECTION("nor is the slot's next node") {
+        const NodeId next = (NodeId{1} << 32) | kNode;
+        f.records.adopt(next, 8);
+        f.records.publish_attr(next, Fixture::attr(4, 8), f.records.token(), nullptr);
+        CHECK(f.size(next) == 4);
+        CHECK(f.size(kNode) == -1);
+        CHECK(f.verdict("a") == Verdict::kPass);
+        CHECK(f.records.try_retire(next, 0));
+    }
+}
+
+TEST_CASE("a full count goes over to the daemon") {
+    Fixture f;
+    f.publish(1);
+    REQUIRE(f.entry("a", kNode));
+    Word ref(words_of(f.mapped.nodes[kNode])[offsetof(xf_node, ref) / 8]);
+    CHECK(f.records.take_served(kNode) == 0);
+    ref.store(xf_ref_alive(kNode) | XF_REF_COUNT_MASK);
+    CHECK(f.verdict("a") == Verdict::kPass);
+    CHECK(f.records.take_served(kNode) == XF_REF_COUNT_MASK);
+    CHECK(f.verdict("a") == Verdict::kFound);
+    CHECK_FALSE(f.records.try_retire(kNode, XF_REF_COUNT_MASK + 2));
+    CHECK(f.records.try_retire(kNode, 1));
+}
+
+TEST_CASE("a change of a name leaves it to the daemon until it is published") {
+    Fixture f;
+    f.publish(1);
+    REQUIRE(f.entry("a", kNode));
+    Change change = change_of_name("a");
+    f.records.begin_change(change);
+    CHECK(f.verdict("a") == Verdict::kPass);
+    CHECK_FALSE(f.entry("a", kNode));
+    SECTION("by the change") {
+        REQUIRE(f.records.publish_entry({core::kRootNode, "a"}, 0, f.records.token(), &change));
+        CHECK(f.verdict("a") == Verdict::kAbsent);
+        f.records.end_change(change);
+        CHECK(f.verdict("a") == Verdict::kAbsent);
+    }
+    SECTION("by a later lookup, where it failed") {
+        f.records.end_change(change);
+        CHECK(f.verdict("a") == Verdict::kPass);
+        REQUIRE(f.entry("a", kNode));
+        CHECK(f.verdict("a") == Verdict::kFound);
+    }
+    // A listing that does not know the node does not undo what is known.
+    REQUIRE(f.entry("b", 0));
+    REQUIRE(f.entry("b", core::MetadataSink::kUnknownNode));
+    CHECK(f.verdict("b") == Verdict::kAbsent);
+}
+
+TEST_CASE("in a complete directory a name that is not there does not exist") {
+    Fixture f;
+    CHECK(f.verdict("x") == Verdict::kPass);
+    f.complete_root();
+    CHECK(f.verdict("x") == Verdict::kAbsent);
+    Change change = change_of_name("x");
+    f.records.begin_change(change);
+    CHECK(f.verdict("x") == Verdict::kPass);
+    CHECK(f.verdict("y") == Verdict::kAbsent);
+    f.records.end_change(change);
+    CHECK(f.verdict("x") == Verdict::kPass);
+    CHECK(f.verdict("y") == Verdict::kAbsent);
+}
+
+TEST_CASE("a pass proves nothing if a name changed or a way was evicted meanwhile") {
+    Fixture f(1);
+    const auto token = f.records.token();
+    const auto seen = f.records.directory_version(core::kRootNode);
+    auto finish = [&] {
+        f.records.publish_complete(core::kRootNode, kRootIno, seen, token, nullptr);
+        return f.verdict("nowhere") == Verdict::kAbsent;
+    };
+    SECTION("neither") {
+        CHECK(finish());
+    }
+    SECTION("a change over") {
+        Change change = change_of_name("x");
+        f.records.begin_change(change);
+        f.records.end_change(change);
+        CHECK_FALSE(finish());
+    }
+    SECTION("a change under way") {
+        Change change = change_of_name("x");
+        f.records.begin_change(change);
+        CHECK_FALSE(finish());
+        f.records.end_change(change);
+    }
+    SECTION("an eviction") {
+        for (const char* name : {"a", "b", "c", "d", "e"}) REQUIRE(f.entry(name, 0));
+        CHECK_FALSE(finish());
+    }
+}
+
+TEST_CASE("evictions end completeness, and never lose a name silently") {
+    Fixture f(2);
+    std::set<std::string> known;
+    f.complete_root();
+    for (int i = 0; i < 40; ++i) {
+        const std::string name = "n" + std::to_string(i);
+        f.publish(1);
+        REQUIRE(f.entry(name, kNode));
+        known.insert(name);
+        for (const auto& one : known) REQUIRE(f.verdict(one) != Verdict::kAbsent);
+    }
+    CHECK(f.verdict("nowhere") == Verdict::kPass);
+    CHECK(f.records.names_known() == 8);
+    // Ways of a directory that is gone are taken first.
+    const NodeId directory = 5;
+    f.records.adopt(directory, 55);
+    Fixture g(1);
+    g.records.adopt(directory, 55);
+    REQUIRE(g.records.publish_entry({directory, "in it"}, 0, g.records.token(), nullptr));
+    for (const char* name : {"a", "b", "c"}) REQUIRE(g.entry(name, 0));
+    CHECK(g.records.try_retire(directory, 0));
+    g.complete_root();
+    REQUIRE(g.entry("d", 0));
+    CHECK(g.verdict("nowhere") == Verdict::kAbsent);
+}
+
+TEST_CASE("nodes beyond the array are left to the daemon") {
+    Fixture f;
+    constexpr NodeId kFar = 64;
+    f.records.adopt(kFar, 9);
+    f.records.publish_attr(kFar, Fixture::attr(1, 9), f.records.token(), nullptr);
+    CHECK(f.size(kFar) == -1);
+    REQUIRE(f.entry("far", kFar));
+    CHECK(f.verdict("far") == Verdict::kPass);
+    CHECK(f.records.try_retire(kFar, 0));
+    // And names in such a directory are known all the same.
+    REQUIRE(f.records.publish_entry({kFar, "a"}, 0, f.records.token(), nullptr));
+    CHECK(f.reader.lookup(kFar, "a").verdict == Verdict::kAbsent);
+    CHECK(f.reader.lookup(kFar, "b").verdict == Verdict::kPass);
+}
+
+TEST_CASE("a barred node is answered by nobody") {
+    Fixture f;
+    f.publish(1);
+    REQUIRE(f.entry("a", kNode));
+    f.records.bar(kNode);
+    CHECK(f.size() == -1);
+    f.publish(2);
+    CHECK(f.size() == -1);
+    CHECK(f.verdict("a") == Verdict::kPass);
+    CHECK(f.reader.absent_xattrs(kNode) == 0);
+    CHECK(f.records.try_retire(kNode, 0));
+}
+
+TEST_CASE("nothing readable is left after the end") {
+    Fixture f;
+    f.publish(1);
+    REQUIRE(f.entry("a", kNode));
+    CHECK(f.verdict("a") == Verdict::kFound);
+    f.complete_root();
+    f.records.wipe();
+    CHECK(f.verdict("a") == Verdict::kPass);
+    CHECK(f.size() == -1);
+    CHECK(f.records.names_known() == 0);
+    for (auto& node : f.mapped.nodes) {
+        const __u64* words = words_of(node);
+        for (std::size_t i = 1; i < sizeof node / 8; ++i) {
+            const bool version =
+                i == offsetof(xf_node, xattr_ver) / 8 || i == offsetof(xf_node, dir_ver) / 8;
+            const bool reference = i == offsetof(xf_node, ref) / 8;
+            if (!version && !reference) REQUIRE(words[i] == 0);
+            if (reference) REQUIRE((words[i] & XF_REF_ALIVE) == 0);
+        }
+    }
+}
