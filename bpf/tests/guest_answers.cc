@@ -77,7 +77,7 @@ void check_torn(Records& r) {
     xf_node& n = r.node(demo::kHello);
     const xf_attr attr = n.attr;
     std::atomic<bool> stop{false};
-    std::uint64_t published = 0;
+    std::atomic<std::uint64_t> published{0};
     std::thread writer([&] {
         for (std::uint64_t value = 1; !stop; ++value, ++published) {
             __atomic_store_n(&n.attr_ver, n.attr_ver + 1, __ATOMIC_RELEASE);
@@ -87,6 +87,7 @@ void check_torn(Records& r) {
             __atomic_store_n(&n.attr_ver, n.attr_ver + 1, __ATOMIC_RELEASE);
         }
     });
+    while (published == 0) ::usleep(1000);  // until then the record is not as it is compared
     const auto served = [&] { return must(r.path.counters(), "counters").served[FUSE_GETATTR]; };
     const auto before = served();
     const int bad = as(kRoot, [] {
@@ -97,8 +98,15 @@ void check_torn(Records& r) {
             if (st.st_size == demo::kDaemonSize && st.st_mtime == 0) continue;  // it was closed
             if (st.st_mtime != st.st_size || st.st_blocks != st.st_size ||
                 st.st_ctime != st.st_size || st.st_atime != st.st_size ||
-                st.st_uid != st.st_size % 1000 || st.st_gid != st.st_uid)
+                st.st_uid != st.st_size % 1000 || st.st_gid != st.st_uid) {
+                std::printf(
+                    "     size %lld blocks %lld mtime %lld ctime %lld atime %lld uid %u\n",
+                    static_cast<long long>(st.st_size), static_cast<long long>(st.st_blocks),
+                    static_cast<long long>(st.st_mtime), static_cast<long long>(st.st_ctime),
+                    static_cast<long long>(st.st_atime), st.st_uid);
+                std::fflush(stdout);
                 return 2;
+            }
             if (st.st_size < last) return 3;
             last = st.st_size;
         }
@@ -108,7 +116,7 @@ void check_torn(Records& r) {
     writer.join();
     check_equal(bad, 0, "20000 stats beside a writer are whole, and none is older than the last");
     std::printf("     published %llu, GETATTRs served %llu\n",
-                static_cast<unsigned long long>(published),
+                static_cast<unsigned long long>(published.load()),
                 static_cast<unsigned long long>(served() - before));
     n.attr = attr;
 }
