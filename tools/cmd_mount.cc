@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <grp.h>
+#include <pwd.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
@@ -31,6 +37,11 @@ struct MountCommand {
     bool syslog = false;
     bool plain_names_in_log = false;
     bool debug = false;
+    std::string map_mb;
+    std::vector<std::string> allow_uids;  // numbers or names
+    std::vector<std::string> allow_gids;
+    bool deny_root = false;
+    bool guard_lower = false;
 };
 
 constexpr double kMostIdleMinutes = 525'600;  // a year
@@ -58,7 +69,8 @@ std::expected<void, std::string> choose_ways(const MountFlags& flags, fuse::Moun
     static const std::map<std::string, fuse::Mode> modes{{"", fuse::Mode::kAuto},
                                                          {"auto", fuse::Mode::kAuto},
                                                          {"regular", fuse::Mode::kRegular},
-                                                         {"optimized", fuse::Mode::kOptimized}};
+                                                         {"optimized", fuse::Mode::kOptimized},
+                                                         {"extfuse", fuse::Mode::kExtfuse}};
     static const std::map<std::string, fuse::Transport> transports{
         {"", fuse::Transport::kAuto},
         {"auto", fuse::Transport::kAuto},
@@ -74,6 +86,59 @@ std::expected<void, std::string> choose_ways(const MountFlags& flags, fuse::Moun
     return {};
 }
 
+// A number, or the id that `find` knows by that name.
+template <typename Find>
+std::optional<std::uint32_t> parse_id(const std::string& text, Find find) {
+    std::uint32_t id = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+    if (error == std::errc{} && end == text.data() + text.size() && id != UINT32_MAX) return id;
+    return find(text);
+}
+
+std::optional<std::uint32_t> uid_named(const std::string& name) {
+    const struct passwd* found = ::getpwnam(name.c_str());
+    return found ? std::optional<std::uint32_t>(found->pw_uid) : std::nullopt;
+}
+
+std::optional<std::uint32_t> gid_named(const std::string& name) {
+    const struct group* found = ::getgrnam(name.c_str());
+    return found ? std::optional<std::uint32_t>(found->gr_gid) : std::nullopt;
+}
+
+std::expected<void, std::string> rule_access(const MountFlags& flags,
+                                             daemon::MountRequest& request) {
+    daemon::AccessRules& rules = request.access;
+    rules.deny_root = flags.deny_root;
+    rules.guard_lower = flags.guard_lower;
+    for (const std::string& text : flags.allow_uids) {
+        const auto uid = parse_id(text, uid_named);
+        if (!uid) return bad("there is no user " + text);
+        rules.allow_uids.push_back(*uid);
+    }
+    for (const std::string& text : flags.allow_gids) {
+        const auto gid = parse_id(text, gid_named);
+        if (!gid) return bad("there is no group " + text);
+        rules.allow_gids.push_back(*gid);
+    }
+    if (rules.deny_root && ::geteuid() == 0 && !rules.admit_others())
+        return bad("a mount of root's with --deny-root is nobody's without --allow-uid");
+    // FUSE's own check knows only "the owner" and "all": the rules do the rest.
+    if (rules.admit_others()) request.mount.allow_other = true;
+    return {};
+}
+
+std::expected<void, std::string> size_maps(const MountFlags& flags, unsigned& map_mb) {
+    if (flags.map_mb.empty()) return {};
+    const char* const last = flags.map_mb.data() + flags.map_mb.size();
+    const auto [end, error] = std::from_chars(flags.map_mb.data(), last, map_mb);
+    if (error != std::errc{} || end != last || map_mb < daemon::kLeastMapMb ||
+        map_mb > daemon::kMostMapMb)
+        return bad("'" + flags.map_mb + "' is no size in MB from " +
+                   std::to_string(daemon::kLeastMapMb) + " to " +
+                   std::to_string(daemon::kMostMapMb));
+    return {};
+}
+
 std::expected<daemon::MountRequest, std::string> to_request(const MountCommand& command) {
     MountFlags flags;
     for (const std::string& list : command.lists) {
@@ -85,6 +150,11 @@ std::expected<daemon::MountRequest, std::string> to_request(const MountCommand& 
     if (!command.mode.empty()) flags.mode = command.mode;
     if (!command.transport.empty()) flags.transport = command.transport;
     if (!command.idle.empty()) flags.idle = command.idle;
+    if (!command.map_mb.empty()) flags.map_mb = command.map_mb;
+    flags.deny_root = flags.deny_root || command.deny_root;
+    flags.guard_lower = flags.guard_lower || command.guard_lower;
+    std::ranges::copy(command.allow_uids, std::back_inserter(flags.allow_uids));
+    std::ranges::copy(command.allow_gids, std::back_inserter(flags.allow_gids));
     daemon::MountRequest request;
     if (auto known = choose_ways(flags, request.mount); !known) return bad(known.error());
     const auto idle = parse_minutes(flags.idle.empty() ? "0" : flags.idle);
@@ -96,6 +166,8 @@ std::expected<daemon::MountRequest, std::string> to_request(const MountCommand& 
     request.mount.fsname = flags.fsname;
     request.mount.read_only = flags.read_only || command.read_only;
     request.mount.allow_other = flags.allow_other;
+    if (auto ruled = rule_access(flags, request); !ruled) return bad(ruled.error());
+    if (auto sized = size_maps(flags, request.map_mb); !sized) return bad(sized.error());
     request.mount.suid = flags.suid;
     request.mount.dev = flags.dev;
     request.mount.noexec = flags.noexec;
@@ -133,14 +205,16 @@ void add_mount_options(CLI::App& app, MountCommand& command) {
     app.add_option(
            "-o", command.lists,
            "Mount options, comma-separated: ro, rw, allow_other, suid, dev, noexec, "
-           "noatime, nonempty, fsname=NAME, idle=MINUTES, mode=M, transport=T, shared, noxattr")
+           "noatime, nonempty, fsname=NAME, idle=MINUTES, mode=M, transport=T, shared, noxattr, "
+           "allow_uid=U, allow_gid=G, deny_root, guard_lower, map_mb=MB")
         ->type_name("OPTS")
         ->allow_extra_args(false);
     app.add_flag("--ro", command.read_only, "Mount read-only; works beside another mount");
     app.add_option("--mode", command.mode,
                    "Requests: regular (nothing cached), optimized (everything cached that can be), "
+                   "extfuse (that, and the kernel answers from BPF maps), "
                    "auto (the best that works here; the default)")
-        ->check(CLI::IsMember({"regular", "optimized", "auto"}))
+        ->check(CLI::IsMember({"regular", "optimized", "auto", "extfuse"}))
         ->type_name("M");
     app.add_option("--transport", command.transport,
                    "How requests come: uring (FUSE over io_uring), classic, or auto (the default)")
@@ -158,6 +232,18 @@ void add_mount_options(CLI::App& app, MountCommand& command) {
     app.add_flag(
         "--plaintext-names-in-log", command.plain_names_in_log,
         "Tell of damage with plaintext names too; without it the log holds lower names only");
+    app.add_option("--allow-uid", command.allow_uids,
+                   "Admit this user besides the owner, in the kernel; may be repeated")
+        ->type_name("USER")
+        ->allow_extra_args(false);
+    app.add_option("--allow-gid", command.allow_gids, "Admit the members of this group")
+        ->type_name("GROUP")
+        ->allow_extra_args(false);
+    app.add_flag("--deny-root", command.deny_root, "Refuse root, too");
+    app.add_flag("--guard-lower", command.guard_lower,
+                 "Only the daemon may write below CIPHERDIR while it is mounted");
+    app.add_option("--map-mb", command.map_mb, "Memory for what the kernel answers by itself (25)")
+        ->type_name("MB");
     app.add_flag("--debug", command.debug, "Show every request (with -f)")->group("");
 }
 

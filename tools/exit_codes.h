@@ -28,6 +28,7 @@ enum ExitCode : int {
     kExitConfigRead = 23,
     kExitConfigWrite = 24,
     kExitDamage = 26,
+    kExitFastPath = 27,
 };
 
 constexpr ExitCode exit_code_of(daemon::FailureKind kind) {
@@ -70,6 +71,8 @@ constexpr ExitCode exit_code_of(daemon::FailureKind kind) {
             return kExitConfigWrite;
         case kDamage:
             return kExitDamage;
+        case kFastPath:
+            return kExitFastPath;
     }
     return kExitOther;
 }

@@ -25,6 +25,8 @@ constexpr std::array kSwitches{
     Switch{"nonempty", &MountFlags::nonempty, true},
     Switch{"shared", &MountFlags::shared, true},
     Switch{"noxattr", &MountFlags::no_xattr, true},
+    Switch{"deny_root", &MountFlags::deny_root, true},
+    Switch{"guard_lower", &MountFlags::guard_lower, true},
 };
 
 struct Value {
@@ -32,10 +34,19 @@ struct Value {
     std::string MountFlags::*member;
 };
 constexpr std::array kValues{
-    Value{"fsname=", &MountFlags::fsname},
-    Value{"idle=", &MountFlags::idle},
-    Value{"mode=", &MountFlags::mode},
-    Value{"transport=", &MountFlags::transport},
+    Value{"fsname=", &MountFlags::fsname}, Value{"idle=", &MountFlags::idle},
+    Value{"mode=", &MountFlags::mode},     Value{"transport=", &MountFlags::transport},
+    Value{"map_mb=", &MountFlags::map_mb},
+};
+
+// May be given several times.
+struct Repeated {
+    std::string_view key;  // with its '='
+    std::vector<std::string> MountFlags::*member;
+};
+constexpr std::array kRepeated{
+    Repeated{"allow_uid=", &MountFlags::allow_uids},
+    Repeated{"allow_gid=", &MountFlags::allow_gids},
 };
 
 constexpr std::array<std::string_view, 4> kKernel{"noatime", "nodiratime", "sync", "dirsync"};
@@ -72,6 +83,12 @@ std::expected<void, std::string> apply(std::string_view word, MountFlags& flags)
     for (const Value& entry : kValues) {
         if (word.starts_with(entry.key)) {
             flags.*entry.member = word.substr(entry.key.size());
+            return {};
+        }
+    }
+    for (const Repeated& entry : kRepeated) {
+        if (word.starts_with(entry.key)) {
+            (flags.*entry.member).emplace_back(word.substr(entry.key.size()));
             return {};
         }
     }

@@ -19,9 +19,14 @@ struct MountFlags {
     bool shared = false;
     bool no_xattr = false;
     std::string fsname;
-    std::string idle;                 // minutes; empty: not given
-    std::string mode;                 // empty: not given
-    std::string transport;            // empty: not given
+    std::string idle;       // minutes; empty: not given
+    std::string mode;       // empty: not given
+    std::string transport;  // empty: not given
+    std::string map_mb;     // empty: not given
+    std::vector<std::string> allow_uids;
+    std::vector<std::string> allow_gids;
+    bool deny_root = false;
+    bool guard_lower = false;
     std::vector<std::string> kernel;  // handed to the kernel as they are: "noatime"
 };
 

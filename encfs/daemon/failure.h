@@ -29,8 +29,9 @@ enum class FailureKind : std::uint8_t {
     kPasswordEmpty,
     kConfigRead,
     kConfigWrite,
-    kDamage,  // authentication failed, or bytes are not what FORMAT.md says
-    kCount,   // not a kind: how many there are
+    kDamage,    // authentication failed, or bytes are not what FORMAT.md says
+    kFastPath,  // the kernel fast path was demanded and cannot be had
+    kCount,     // not a kind: how many there are
 };
 
 // `sentence`: "<what>; <what to do>", without a full stop, never with a secret in it.

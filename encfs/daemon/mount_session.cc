@@ -93,7 +93,7 @@ Outcome<std::unique_ptr<core::Filesystem>> open_filesystem(const Prepared& prepa
                                                            const MountRequest& request,
                                                            const UnlockedVolume& volume,
                                                            const HardeningReport& limits,
-                                                           Log& log) {
+                                                           const FastPath* fast_path, Log& log) {
     auto keys = volume::VolumeKeys::derive(volume.config, volume.volume_key.bytes());
     if (!keys) {
         return fail(FailureKind::kDamage, "the volume's keys cannot be derived (",
@@ -107,6 +107,7 @@ Outcome<std::unique_ptr<core::Filesystem>> open_filesystem(const Prepared& prepa
     options.shared = request.mount.shared;
     options.plain_names_in_reports = request.plain_names_in_log;
     options.max_descriptors = descriptors_for_core(limits.descriptors);
+    if (fast_path != nullptr) options.sink = fast_path->sink();
     options.on_damage = [&log](const core::DamageReport& report) {
         if (report.plain_name.empty()) {
             log.write(LogLevel::kError, "damage", "{}: {}", report.lower_name, report.what);
@@ -128,26 +129,51 @@ FailureKind kind_of_hint(int exit_code_hint) {
     return exit_code_hint == 10 ? FailureKind::kMountpoint : FailureKind::kFuse;
 }
 
-Json status_json(const MountRequest& request, const fuse::Session& session) {
+// What is served, and the kernel's part in it.
+struct Serving {
+    const MountRequest& request;
+    fuse::Session& session;
+    FastPath* fast_path;                    // may be null
+    const std::vector<std::string>& notes;  // of the fast path
+
+    std::vector<std::string> all_notes() const {
+        auto all = session.feature_notes();
+        all.insert(all.end(), notes.begin(), notes.end());
+        return all;
+    }
+};
+
+Json status_json(const Serving& serving) {
+    const MountRequest& request = serving.request;
     return {{"ok", true},
             {"version", EXTENCFS_VERSION},
             {"pid", getpid()},
             {"cipher_dir", request.cipher_dir},
             {"mountpoint", request.mount.mountpoint},
             {"read_only", request.mount.read_only},
-            {"notes", session.feature_notes()}};
+            {"notes", serving.all_notes()}};
 }
 
-ControlReply answer(std::string_view asked, const MountRequest& request, fuse::Session& session) {
+// Of the session, with what the kernel did by itself.
+Json stats_json(const Serving& serving) {
+    // One line on the socket, whatever its writer did.
+    Json stats = Json::parse(serving.session.stats_json(), nullptr, false);
+    if (!stats.is_object()) return stats;
+    stats["notes"] = serving.all_notes();
+    if (serving.fast_path != nullptr) serving.fast_path->add_to(stats);
+    return stats;
+}
+
+ControlReply answer(std::string_view asked, const Serving& serving) {
+    fuse::Session& session = serving.session;
     const auto text = [](const Json& json) {
         return json.dump(-1, ' ', false, Json::error_handler_t::replace);
     };
-    if (asked == "status") return {text(status_json(request, session))};
+    if (asked == "status") return {text(status_json(serving))};
     if (asked == "stats" || asked == "stats reset") {
-        std::string stats = session.stats_json();
+        const Json stats = stats_json(serving);
         if (asked == "stats reset") session.reset_stats();
-        // One line on the socket, whatever its writer did.
-        return {text(Json::parse(stats, nullptr, false))};
+        return {text(stats)};
     }
     if (asked == "unmount") {
         if (session.unmount()) return {R"({"ok":true})", true};
@@ -170,29 +196,40 @@ void switch_log(const MountRequest& request, Log& log) {
 }
 
 // Serves until unmounted.
-Outcome<void> serve(const MountRequest& request, core::Filesystem& fs, Log& log,
+Outcome<void> serve(const MountRequest& request, const Prepared& prepared, core::Filesystem& fs,
+                    FastPath* fast_path, const std::vector<std::string>& notes, Log& log,
                     const Ready& ready) {
     auto session = fuse::Session::mount(fs, request.mount);
     if (!session) {
         return std::unexpected(Failure{kind_of_hint(session.error().exit_code_hint),
                                        std::move(session.error().sentence)});
     }
+    const Serving serving{request, **session, fast_path, notes};
     const auto control = ControlServer::start(
-        request.mount.mountpoint,
-        [&](std::string_view asked) { return answer(asked, request, **session); });
+        request.mount.mountpoint, [&](std::string_view asked) { return answer(asked, serving); });
     if (!control) return std::unexpected(control.error());
     const auto supervisor =
         Supervisor::start(**session, log, request.mount.mountpoint, request.idle_limit);
     if (!supervisor) return std::unexpected(supervisor.error());
     // Modes of new files come whole from the kernel.
     umask(0);
+    Outcome<void> attached;
     const int error = (*session)->run([&] {
-        for (const std::string& note : (*session)->feature_notes()) {
+        if (fast_path != nullptr)
+            attached = fast_path->attach(request.mount.mountpoint, prepared.disk.root_fd(), log);
+        if (!attached) {
+            (void)(*session)->unmount(true);
+            (*session)->request_exit();
+            return;
+        }
+        for (const std::string& note : serving.all_notes()) {
             log.write(LogLevel::kInfo, "features", "{}", note);
         }
         switch_log(request, log);
         ready();
     });
+    if (fast_path != nullptr) fast_path->detach();
+    if (!attached) return attached;
     if (error == 0) return {};
     return fail(FailureKind::kFuse, "the mount ended (", errno_text(error),
                 "); mount it again, data that was synced is safe");
@@ -215,12 +252,15 @@ Outcome<void> end_in_order(Prepared& prepared, std::unique_ptr<core::Filesystem>
 Outcome<void> mount_unlocked(const MountRequest& request, Prepared& prepared,
                              const UnlockedVolume& volume, const HardeningReport& limits, Log& log,
                              const Ready& ready) {
+    std::vector<std::string> notes;
+    const auto fast_path = FastPath::make(request.mount, request.access, request.map_mb, notes);
+    if (!fast_path) return std::unexpected(fast_path.error());
     if (prepared.lock) {
         if (auto marked = prepared.lock->begin_writing(); !marked) return marked;
     }
-    auto fs = open_filesystem(prepared, request, volume, limits, log);
-    const auto served =
-        fs ? serve(request, **fs, log, ready) : Outcome<void>(std::unexpected(fs.error()));
+    auto fs = open_filesystem(prepared, request, volume, limits, fast_path->get(), log);
+    const auto served = fs ? serve(request, prepared, **fs, fast_path->get(), notes, log, ready)
+                           : Outcome<void>(std::unexpected(fs.error()));
     const auto ended = end_in_order(prepared, fs ? std::move(*fs) : nullptr);
     return served ? ended : served;
 }

@@ -10,6 +10,7 @@
 #include "crypto/secret.h"
 #include "encfs/daemon/background.h"
 #include "encfs/daemon/failure.h"
+#include "encfs/daemon/fast_path.h"
 #include "encfs/daemon/mountpoint.h"
 #include "encfs/fuse/session.h"
 
@@ -23,6 +24,8 @@ struct MountRequest {
     fuse::MountOptions mount;  // its mountpoint, lower_dir and an empty fsname are filled in
     Occupied occupied = Occupied::kRefuse;
     std::chrono::milliseconds idle_limit{0};  // 0: never
+    AccessRules access;
+    unsigned map_mb = kDefaultMapMb;
     // Where messages go once the mount is usable; before that, to stderr.
     LogTarget log = LogTarget::kStderr;
     std::string log_file;

@@ -120,7 +120,7 @@ int ClassicLoop::run() {
     return error_;
 }
 
-void ClassicLoop::exit() {
+void ClassicLoop::stop() {
     fuse_session_exit(session_);
     std::lock_guard lock(mutex_);
     exiting_ = true;

@@ -31,10 +31,10 @@ class ClassicLoop {
     ClassicLoop(const ClassicLoop&) = delete;
     ClassicLoop& operator=(const ClassicLoop&) = delete;
 
-    // Serves until nothing is mounted any more, or exit(). Returns 0 or an errno.
+    // Serves until nothing is mounted any more, or stop(). Returns 0 or an errno.
     int run();
     // Ends run() once the requests at work are finished. THREADS: any.
-    void exit();
+    void stop();
 
   private:
     struct Receiver {

@@ -54,6 +54,12 @@ constexpr Row kOptional[] = {
 
 }  // namespace
 
+CacheTimes cache_times(const MountOptions& options) {
+    if (options.mode == Mode::kRegular) return {0, 0, 0};
+    if (options.shared) return {kShared_s, kShared_s, 0};
+    return {kForever_s, kForever_s, kForever_s};
+}
+
 Features negotiate(struct fuse_conn_info* conn, const MountOptions& options) {
     Features features;
     conn->max_write = kMaxWriteBytes;
@@ -96,9 +102,10 @@ Features negotiate(struct fuse_conn_info* conn, const MountOptions& options) {
             features.notes.push_back(std::string(row.name) + ": this kernel does not have it");
         }
     }
-    const double timeout_s = options.shared ? kShared_s : kForever_s;
-    features.entry_timeout_s = features.attr_timeout_s = timeout_s;
-    features.negative_timeout_s = options.shared ? 0 : kForever_s;
+    const CacheTimes times = cache_times(options);
+    features.entry_timeout_s = times.entry_s;
+    features.attr_timeout_s = times.attr_s;
+    features.negative_timeout_s = times.negative_s;
     features.keep_cache = !options.shared;
     // With writeback the kernel writes its pages out, and tells close(2) of errors, before it would
     // send FLUSH; the request itself has nothing left to do.

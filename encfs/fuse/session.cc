@@ -205,7 +205,7 @@ int Session::run(std::function<void()> ready) {
 
 void Session::request_exit() {
     if (state_->loop) {
-        state_->loop->exit();
+        state_->loop->stop();
     } else {
         fuse_session_exit(state_->session);
     }
@@ -236,7 +236,7 @@ bool Session::unmount(bool lazy) {
 std::string Session::stats_json() const {
     using Json = nlohmann::ordered_json;
     const State& state = *state_;
-    static constexpr const char* kModes[] = {"regular", "optimized", "auto"};
+    static constexpr const char* kModes[] = {"regular", "optimized", "auto", "extfuse"};
     Json requests = Json::object();
     for (auto [name, count] : state.stats.requests()) requests[std::string(name)] = count;
     const Json json{{"mode", kModes[static_cast<int>(state.options.mode)]},

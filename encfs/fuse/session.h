@@ -15,9 +15,9 @@
 namespace extencfs::fuse {
 
 // Which requests are avoided. kRegular: none, nothing cached (for measurements). kOptimized: every
-// feature that library and kernel have, long timeouts: the daemon is the only writer. kAuto: the
-// best that works here, today the same as kOptimized.
-enum class Mode { kRegular, kOptimized, kAuto };
+// feature that library and kernel have, long timeouts: the daemon is the only writer. kExtfuse
+// and kAuto: the same here; what the kernel answers from maps is for whoever mounts to add.
+enum class Mode { kRegular, kOptimized, kAuto, kExtfuse };
 // How requests reach the daemon. kUring demands FUSE over io_uring; kAuto takes it where it works.
 enum class Transport { kAuto, kUring, kClassic };
 
@@ -37,6 +37,14 @@ struct MountOptions {
     bool debug = false;
     std::vector<std::string> extra_kernel_options;
 };
+
+// How long the kernel may keep what it is told, in seconds.
+struct CacheTimes {
+    double entry_s;
+    double attr_s;
+    double negative_s;
+};
+CacheTimes cache_times(const MountOptions& options);
 
 struct SessionError {
     int exit_code_hint;    // 0: none

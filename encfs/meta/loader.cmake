@@ -11,9 +11,7 @@ else()
               ${loader_dir}/loader_null.cc ${loader_dir}/loader_names.cc)
 endif()
 
-# libextfuse.h, for other daemons. It needs the records' writer.
-if(EXISTS ${loader_dir}/records.cc)
-  add_library(extencfs_libextfuse STATIC ${loader_dir}/libextfuse.cc ${loader_dir}/records.cc
-              ${loader_dir}/records_names.cc)
-  target_link_libraries(extencfs_libextfuse PRIVATE extencfs_meta_loader pthread)
-endif()
+# libextfuse.h, for other daemons: by itself, without core.
+add_library(extencfs_libextfuse STATIC ${loader_dir}/libextfuse.cc ${loader_dir}/records.cc
+            ${loader_dir}/records_names.cc)
+target_link_libraries(extencfs_libextfuse PRIVATE extencfs_meta_loader Threads::Threads)

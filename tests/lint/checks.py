@@ -71,7 +71,7 @@ def check_includes(root, sources):
             bracket, header = match.groups()
             if bracket == '"' and not header.startswith(layer.own):
                 yield Finding(source.path, number, "includes", f'{name} must not include "{header}": {layer.why}')
-            elif bracket == '"' and not (Path(root) / header).is_file():
+            elif bracket == '"' and not layer.beside and not (Path(root) / header).is_file():
                 yield Finding(source.path, number, "includes", f'"{header}" is not a path from the root')
             elif bracket == "<" and re.fullmatch(layer.refused_system, header):
                 yield Finding(source.path, number, "includes", f"{name} must not include <{header}>: {layer.why}")

@@ -11,6 +11,7 @@ class Layer:
     own: tuple
     refused_system: str = r"(?!)"
     why: str = ""
+    beside: bool = False  # headers go by their names beside the source, as Kbuild has it, some of them generated
 
 
 FUSE_HEADERS = r"(fuse|fuse_\w+|cuse_\w+|fuse3/.*)\.h"
@@ -42,7 +43,9 @@ LAYERS = {
                    rf"{FUSE_HEADERS}|{BPF_HEADERS}|openssl/.*|sodium\.h", "a command parses, calls and prints"),
     "bpf": Layer(("bpf/", "kernel/uapi/"), FUSE_HEADERS, "BPF programs share bpf/abi.h only"),
     "bpf/tests": Layer(("bpf/", "encfs/meta/", "kernel/uapi/"), r"(?!)", "tests of the programs go through their loader"),
-    "kernel": Layer(("kernel/uapi/", "kernel/"), r"(?!)", "the module knows nothing of volumes, keys or policy"),
+    "kernel": Layer(("uapi/", "extfuse.h", "extfuse_layout.h"), r"(?!)", "the module knows nothing of volumes, keys or policy",
+                    beside=True),
+    "kernel/selftest": Layer(("extfuse.h", "knobs.h", "vmlinux.h"), r"(?!)", "the selftests know the module only", beside=True),
     "tests": Layer(("crypto/", "encfs/", "tools/", "tests/", "bpf/abi.h", "bpf/name_tag.h"), r"(?!)", ""),
 }
 

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "encfs/daemon/fast_path.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <condition_variable>
+#include <cstring>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <thread>
+
+#include "crypto/random.h"
+#include "encfs/lower/fd.h"
+#include "encfs/meta/bpf_sink.h"
+#include "encfs/meta/loader.h"
+#include "encfs/meta/records.h"
+
+namespace extencfs::daemon {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+using meta::KernelFastPath;
+
+constexpr std::chrono::seconds kBetweenDenials{1};
+// Uids and gids end before this one.
+constexpr uid_t kNobodyAtAll = static_cast<uid_t>(-1);
+
+struct Named {
+    unsigned opcode;  // include/uapi/linux/fuse.h
+    const char* name;
+};
+constexpr Named kOpcodes[] = {
+    {1, "LOOKUP"},       {3, "GETATTR"},  {4, "SETATTR"},   {5, "READLINK"},  {13, "LINK"},
+    {14, "OPEN"},        {17, "STATFS"},  {21, "SETXATTR"}, {22, "GETXATTR"}, {23, "LISTXATTR"},
+    {24, "REMOVEXATTR"}, {27, "OPENDIR"}, {34, "ACCESS"},   {52, "STATX"}};
+
+Json by_opcode(const std::array<std::uint64_t, XF_OPCODES>& counts) {
+    Json json = Json::object();
+    for (unsigned opcode = 0; opcode < counts.size(); ++opcode) {
+        if (counts[opcode] == 0) continue;
+        const auto* known = std::ranges::find(kOpcodes, opcode, &Named::opcode);
+        json[known != std::end(kOpcodes) ? known->name : "opcode " + std::to_string(opcode)] =
+            counts[opcode];
+    }
+    return json;
+}
+
+std::string joined(const std::vector<std::string>& sentences) {
+    std::string all;
+    for (const auto& sentence : sentences) all += (all.empty() ? "" : "; ") + sentence;
+    return all;
+}
+
+// As many of each record as fit.
+std::uint32_t records_in(unsigned mb) {
+    constexpr std::uint64_t kPair = sizeof(xf_node) + sizeof(xf_bucket);
+    return static_cast<std::uint32_t>(std::bit_floor((std::uint64_t{mb} << 20) / kPair));
+}
+
+std::chrono::nanoseconds nanoseconds_of(double seconds) {
+    return std::chrono::nanoseconds(static_cast<std::int64_t>(seconds * 1e9));
+}
+
+std::optional<meta::FastPathConfig> configure(const fuse::MountOptions& mount, unsigned map_mb) {
+    meta::FastPathConfig config;
+    config.nodes = config.buckets = records_in(map_mb);
+    if (!crypto::fill_random(std::as_writable_bytes(std::span(config.tag_key))))
+        return std::nullopt;
+    const auto times = fuse::cache_times(mount);
+    config.entry_timeout = nanoseconds_of(times.entry_s);
+    config.negative_timeout = nanoseconds_of(times.negative_s);
+    config.xattr_namespaces = XF_NS_USER | XF_NS_TRUSTED;
+    return config;
+}
+
+}  // namespace
+
+struct FastPath::State {
+    std::optional<KernelFastPath> kernel;
+    std::unique_ptr<meta::Records> records;
+    std::shared_ptr<meta::BpfSink> sink;
+    AccessRules rules;
+
+    mutable std::mutex mutex;  // the loader has one caller at a time
+    std::condition_variable stopped;
+    bool stopping = false;
+    std::thread teller;  // of refusals
+
+    void tell_refusals(Log& log);
+    void stop();
+};
+
+void FastPath::State::tell_refusals(Log& log) {
+    std::unique_lock lock(mutex);
+    while (!stopping) {
+        stopped.wait_for(lock, kBetweenDenials, [this] { return stopping; });
+        kernel->drain_denials([&log](const xf_denial& denial) {
+            const std::string_view command(denial.comm, ::strnlen(denial.comm, sizeof denial.comm));
+            log.write(LogLevel::kWarning, "denied", "uid {}, pid {} ({}): {}", denial.uid,
+                      denial.tgid, command, meta::hook_name(denial.hook));
+        });
+    }
+}
+
+void FastPath::State::stop() {
+    {
+        std::lock_guard lock(mutex);
+        stopping = true;
+        kernel->detach();
+    }
+    stopped.notify_all();
+    if (teller.joinable()) teller.join();
+}
+
+FastPath::FastPath(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+FastPath::~FastPath() {
+    state_->stop();
+}
+
+Outcome<std::unique_ptr<FastPath>> FastPath::make(const fuse::MountOptions& mount,
+                                                  const AccessRules& rules, unsigned map_mb,
+                                                  std::vector<std::string>& notes) {
+    using fuse::Mode;
+    const bool demanded = mount.mode == Mode::kExtfuse;
+    bool answers = demanded || (mount.mode == Mode::kAuto && !mount.shared);
+    if (demanded && mount.shared)
+        return fail(FailureKind::kFastPath,
+                    "--mode extfuse cannot be had with --shared, where nobody tells of changes; "
+                    "leave one of them out");
+    if (!answers && !rules.any()) return nullptr;
+    const auto probe = KernelFastPath::probe();
+    if (answers && !probe.metadata.empty()) {
+        if (demanded)
+            return fail(FailureKind::kFastPath, "the kernel fast path cannot be had (",
+                        joined(probe.metadata), "); see \"Kernel fast path\" in the README");
+        notes.push_back("extfuse: " + probe.metadata.front());
+        answers = false;
+    }
+    if (rules.any() && !probe.access.empty())
+        return fail(FailureKind::kFastPath, "the kernel cannot refuse anybody here (",
+                    joined(probe.access),
+                    "); leave --allow-uid, --allow-gid, --deny-root and "
+                    "--guard-lower out");
+    if (!answers && !rules.any()) return nullptr;
+
+    auto config = configure(mount, map_mb);
+    if (!config) return fail(FailureKind::kOther, "the kernel gives no random numbers; try again");
+    config->metadata = answers;
+    config->access = rules.any();
+    auto kernel = KernelFastPath::load(*config);
+    if (!kernel) {
+        if (demanded || rules.any())
+            return fail(FailureKind::kFastPath, "the kernel fast path cannot be loaded (",
+                        kernel.error(), "); see \"Kernel fast path\" in the README");
+        notes.push_back("extfuse: " + kernel.error());
+        return nullptr;
+    }
+    auto state = std::make_unique<State>();
+    state->rules = rules;
+    state->kernel.emplace(std::move(*kernel));
+    if (answers) {
+        meta::RecordSettings settings;
+        settings.tag_key = config->tag_key;
+        settings.attr_valid_s = static_cast<std::uint64_t>(fuse::cache_times(mount).attr_s);
+        settings.always_absent = meta::kSecurityXattrs;
+        state->records = std::make_unique<meta::Records>(state->kernel->nodes(),
+                                                         state->kernel->buckets(), settings);
+        state->sink = std::make_shared<meta::BpfSink>(*state->records);
+    }
+    return std::unique_ptr<FastPath>(new FastPath(std::move(state)));
+}
+
+std::shared_ptr<core::MetadataSink> FastPath::sink() const {
+    return state_->sink;
+}
+
+Outcome<void> FastPath::attach(const std::string& mountpoint, int lower_dir, Log& log) {
+    State& state = *state_;
+    const lower::Fd top(::open(mountpoint.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!top)
+        return fail(FailureKind::kFastPath, "the mount's own directory cannot be opened (",
+                    errno_text(errno), "); try again without --mode extfuse");
+    std::lock_guard lock(state.mutex);
+    meta::FastPathResult<void> done;
+    if (state.rules.any()) {
+        meta::AccessPolicy policy;
+        policy.owner = ::geteuid();
+        // Whoever denies root means a mount of root's, too.
+        if (policy.owner == 0 && state.rules.deny_root) policy.owner = kNobodyAtAll;
+        policy.deny_root = state.rules.deny_root;
+        policy.allow_uids = state.rules.allow_uids;
+        policy.allow_gids = state.rules.allow_gids;
+        policy.lower_dir = state.rules.guard_lower ? lower_dir : -1;
+        done = state.kernel->set_policy(top.get(), policy);
+    }
+    if (done && state.sink) done = state.kernel->attach(top.get());
+    if (!done)
+        return fail(FailureKind::kFastPath, "the kernel fast path cannot be attached (",
+                    done.error(), "); see \"Kernel fast path\" in the README");
+    if (state.rules.any()) state.teller = std::thread([&state, &log] { state.tell_refusals(log); });
+    return {};
+}
+
+void FastPath::detach() {
+    state_->stop();
+}
+
+void FastPath::add_to(Json& stats) const {
+    std::lock_guard lock(state_->mutex);
+    const auto counters = state_->kernel->counters();
+    if (!counters) return;
+    stats["served_in_kernel"] = by_opcode(counters->served);
+    stats["denied_in_kernel"] = by_opcode(counters->denied);
+    stats["map_bytes"] = state_->kernel->map_bytes();
+    stats["map_entries"] = state_->kernel->map_entries();
+}
+
+}  // namespace extencfs::daemon
