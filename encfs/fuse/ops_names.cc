@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Requests about names and attributes.
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "encfs/fuse/reply.h"
 #include "encfs/fuse/state.h"
@@ -34,20 +36,30 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
     finish(req, state, entry);
 }
 
+// Beside the rings one thread has nothing to receive but these, for which nobody waits: it lets
+// some gather, so that whoever causes them need not wake it for each.
+constexpr std::chrono::milliseconds kBetweenForgets{2};
+void let_some_gather(const Session::State& state) {
+    if (state.features.uring) std::this_thread::sleep_for(kBetweenForgets);
+}
+
 void op_forget(fuse_req_t req, fuse_ino_t node, std::uint64_t count) {
-    begin(req, Opcode::kForget).fs.forget(node, count);
+    auto& state = begin(req, Opcode::kForget);
+    state.fs.forget(node, count);
     fuse_reply_none(req);
+    let_some_gather(state);
 }
 
 void op_forget_multi(fuse_req_t req, std::size_t count, struct fuse_forget_data* forgets) {
     auto& state = begin(req, Opcode::kBatchForget);
     for (std::size_t i = 0; i < count; ++i) state.fs.forget(forgets[i].ino, forgets[i].nlookup);
     fuse_reply_none(req);
+    let_some_gather(state);
 }
 
 void reply_attr(fuse_req_t req, Session::State& state, const core::Result<struct stat>& attr) {
     if (!attr) return reply_error(req, attr.error());
-    fuse_reply_attr(req, &*attr, state.features.attr_timeout_s);
+    fuse_reply_attr(req, &*attr, attr_timeout_of(*attr, state.features));
 }
 
 void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info*) {

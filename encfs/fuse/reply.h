@@ -36,11 +36,16 @@ inline void reply(fuse_req_t req, const core::Result<void>& result) {
     fuse_reply_err(req, result ? 0 : core::errno_of(result.error()));
 }
 
+inline double attr_timeout_of(const struct stat& attr, const Features& features) {
+    return !S_ISDIR(attr.st_mode) && attr.st_nlink > 1 ? features.linked_attr_timeout_s
+                                                       : features.attr_timeout_s;
+}
+
 inline struct fuse_entry_param entry_param(const core::Entry& entry, const Features& features) {
     struct fuse_entry_param out {};
     out.ino = entry.node;
     out.attr = entry.attr;
-    out.attr_timeout = features.attr_timeout_s;
+    out.attr_timeout = attr_timeout_of(entry.attr, features);
     out.entry_timeout = features.entry_timeout_s;
     return out;
 }

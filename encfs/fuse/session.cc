@@ -22,8 +22,9 @@ namespace extencfs::fuse {
 namespace {
 
 constexpr unsigned kPoolThreads = 2;
-// Beside the rings, for FORGET, INTERRUPT and INIT, which come over /dev/fuse all the same.
-constexpr unsigned kLibraryThreads = 8;
+// Beside the rings, for INIT and FORGET, which come over /dev/fuse all the same (and INTERRUPT,
+// which is switched off).
+constexpr unsigned kLibraryThreads = 1;
 constexpr const char* kUringParameter = "/sys/module/fuse/parameters/enable_uring";
 
 void op_init(void* user, struct fuse_conn_info* conn) {
