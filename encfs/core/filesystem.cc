@@ -87,7 +87,10 @@ Result<Entry> Filesystem::lookup(NodeId parent, std::string_view name) {
         return fail(ErrorKind::kNotFound);
     }
     auto entry = entry_of(*at, *is, token);
-    if (entry) sink_->publish_entry({parent, name}, entry->node, token, nullptr);
+    if (!entry) return entry;
+    sink_->publish_entry({parent, name}, entry->node, token, nullptr);
+    // Whoever uses a file soon asks for its ACL.
+    publish_if_bare(*entry, *at, token);
     return entry;
 }
 

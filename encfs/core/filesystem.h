@@ -270,6 +270,10 @@ class Filesystem {
         std::string lower_name;                  // ... and its name below
     };
     static XattrClass classify(const std::string& name);
+    // Whether these are no attributes that would be seen above.
+    static bool seen_bare(const lower::Result<std::vector<std::string>>& lower_names);
+    void publish_if_bare(NodeId node, const XattrTarget& target);
+    void publish_if_bare(const Entry& entry, const Place& at, Token token);
     // Why an attribute of that class cannot be had; `refused` for the refused ones.
     static std::optional<ErrorKind> refusal(XattrClass kind, ErrorKind refused);
     Result<XattrTarget> xattr_target(NodeId node, bool need_owner);

@@ -23,10 +23,11 @@ struct InodeTable::Node {
     bool hashed = false;
     bool gone = false;
     bool distrusted = false;
+    bool queued = false;  // in idle_
 };
 
 InodeTable::InodeTable(std::uint64_t root_ino, const DirContext& root_context, MetadataSink& sink)
-    : sink_(sink), buckets_(1024, 0) {
+    : sink_(sink), kept_(sink.worth_keeping()), buckets_(1024, 0) {
     const Slot root = take_slot();
     Node& node = slot_at(root);
     node.ino = root_ino;
@@ -139,7 +140,36 @@ void InodeTable::drop_primary(Slot slot, std::vector<NodeId>& freed) {
     free_if_unused(parent, freed);
 }
 
+// Whether somebody may come by its name again.
+bool InodeTable::worth_keeping(const Node& node) const {
+    return kept_ != 0 && node.hashed && !node.gone && !node.distrusted && node.parent != 0;
+}
+
 void InodeTable::free_if_unused(Slot slot, std::vector<NodeId>& freed) {
+    Node& node = slot_at(slot);
+    if (!node.used || node.references > 0 || !worth_keeping(node)) {
+        retire_if_unused(slot, freed);
+        return;
+    }
+    if (node.queued) return;
+    node.queued = true;
+    idle_.push_back(id_of(slot));
+}
+
+void InodeTable::trim_idle(std::vector<NodeId>& freed) {
+    while (!idle_.empty() && (count_ > kept_ || idle_.size() > kept_)) {
+        const NodeId id = idle_.front();
+        idle_.pop_front();
+        Node* node = at(id);
+        if (node == nullptr || !node->queued) continue;
+        // If it is in use, by what lies in it or by the sink's readers, it comes here again when
+        // that ends.
+        node->queued = false;
+        retire_if_unused(static_cast<Slot>(id), freed);
+    }
+}
+
+void InodeTable::retire_if_unused(Slot slot, std::vector<NodeId>& freed) {
     Node& node = slot_at(slot);
     if (slot == static_cast<Slot>(kRootNode) || !node.used || node.references > 0 ||
         node.children != 0)
@@ -298,6 +328,7 @@ std::vector<NodeId> InodeTable::forget(NodeId id, std::uint64_t count) {
     if (node == nullptr) return freed;
     node->references -= static_cast<std::int64_t>(count);
     free_if_unused(static_cast<Slot>(id), freed);
+    trim_idle(freed);
     return freed;
 }
 
@@ -367,7 +398,15 @@ void InodeTable::forget_context(NodeId id) {
 
 std::size_t InodeTable::size() const {
     std::lock_guard lock(mutex_);
-    return count_;
+    if (kept_ == 0) return count_;
+    std::size_t idle = 0;
+    for (Slot slot = static_cast<Slot>(kRootNode) + 1; slot < next_slot_; ++slot) {
+        const Node& node = slot_at(slot);
+        if (node.used &&
+            node.references + static_cast<std::int64_t>(sink_.served(id_of(slot))) == 0)
+            ++idle;
+    }
+    return count_ - idle;
 }
 
 }  // namespace extencfs::core

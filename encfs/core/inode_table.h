@@ -9,9 +9,14 @@
 // References may also be handed out by the readers of a metadata sink, which count them themselves.
 // A node is freed only when the sink agrees, in one step with its count, that as many were given
 // back; until then its number of references here may be below zero.
+//
+// For the sake of these readers a node that the kernel knows no more is kept for a while, as many
+// as the sink says (after memory pressure the same names are looked up again): the one that is idle
+// for longest goes first. What has no name left is not kept.
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -71,6 +76,8 @@ class InodeTable {
     bool is_at(NodeId node, const Location& location) const;
     void set_context(NodeId node, const DirContext& context);
     void forget_context(NodeId node);
+    // Without those that are kept only because they may be handed out again. Walks over all if any
+    // may be kept.
     std::size_t size() const;
 
     // The node has one more name.
@@ -92,6 +99,9 @@ class InodeTable {
     void set_primary(Slot slot, const Location& location);
     void drop_primary(Slot slot, std::vector<NodeId>& freed);
     void free_if_unused(Slot slot, std::vector<NodeId>& freed);
+    void retire_if_unused(Slot slot, std::vector<NodeId>& freed);
+    bool worth_keeping(const Node& node) const;
+    void trim_idle(std::vector<NodeId>& freed);
     void hash_insert(Slot slot);
     void hash_remove(Slot slot);
     Slot hash_find(std::uint64_t ino) const;
@@ -107,6 +117,8 @@ class InodeTable {
     Slot next_slot_ = 1;
     Slot free_head_ = 0;
     std::size_t count_ = 0;
+    const std::size_t kept_;     // at most so many nodes, if some of them are idle
+    std::deque<NodeId> idle_;    // may be in use again, or gone: see Node::queued
     std::vector<Slot> buckets_;  // by lower inode number; power of two
     std::unordered_multimap<Slot, Location> more_locations_;
 };

@@ -94,12 +94,17 @@ class MetadataSink {
     // The kernel gave `owed` references more than core counted. If that is exactly what the sink's
     // readers handed out, the node is retired: true. Otherwise some are still out, and come back.
     virtual bool try_retire(NodeId node, std::uint64_t owed) = 0;
+    // The references that take_served() and try_retire() would speak of now.
+    virtual std::uint64_t served(NodeId) const { return 0; }
+    // So many nodes in all are worth keeping when the kernel has given all references back: the
+    // sink's readers may hand them out again, which they cannot do once a node is retired. 0: none.
+    virtual std::size_t worth_keeping() const { return 0; }
     // The mount is gone, and all nodes with it: nothing of it stays readable.
     virtual void end() = 0;
 };
 
 // Drops everything.
-class NullSink final : public MetadataSink {
+class NullSink : public MetadataSink {
   public:
     bool listens() const override { return false; }
     Token token() const override { return 0; }

@@ -129,6 +129,9 @@ Result<Entry> Filesystem::create_file(const Place& at, mode_t mode, const Caller
     };
     if (!made) return abandon(made.error());
     auto& [content, is] = *made;
+    // While nobody can come by it.
+    const auto nameless_token = sink_->token();
+    const bool bare = sink_->listens() && seen_bare(lower_->list_xattr(content->fd()));
     auto named = temp.empty() ? lower_->link_tmpfile(content->fd(), at.dir->fd.get(), at.entry())
                               : lower_->rename(at.dir->fd.get(), temp, at.dir->fd.get(), at.entry(),
                                                lower::RenameMode::kNoReplace);
@@ -147,6 +150,9 @@ Result<Entry> Filesystem::create_file(const Place& at, mode_t mode, const Caller
     if (entry.node == 0) return fail(ErrorKind::kStale);
     files_->insert(entry.node, std::move(content));
     if (exact) sink_->publish_attr(entry.node, entry.attr, token, nullptr);
+    if (bare)
+        sink_->publish_xattr(entry.node, is.st_ino, MetadataSink::XattrFact::kNone, {},
+                             nameless_token);
     return entry;
 }
 
@@ -255,6 +261,7 @@ Result<Entry> Filesystem::make_directory(const Place& at, mode_t mode, const Cal
             return undo_lower(r.error());
     }
     auto token = sink_->token();
+    const bool bare = sink_->listens() && seen_bare(lower_->list_xattr(fd->get()));
     auto is = lower_->stat(fd->get());
     if (!is) return undo_lower(is.error());
     if (lifted != bits) {
@@ -277,6 +284,8 @@ Result<Entry> Filesystem::make_directory(const Place& at, mode_t mode, const Cal
     handle->context = *context;
     dirs_->insert(entry->node, std::move(handle));
     sink_->directory_is_empty(entry->node, is->st_ino, token, nullptr);
+    if (bare)
+        sink_->publish_xattr(entry->node, is->st_ino, MetadataSink::XattrFact::kNone, {}, token);
     return entry;
 }
 

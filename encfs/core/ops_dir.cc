@@ -81,6 +81,7 @@ Result<void> Filesystem::list(NodeId node, std::uint64_t cookie, ListMode mode,
         auto entry = entry_of(at, *found, seen);
         sink_->entry_listed(listing, told, entry ? entry->node : MetadataSink::kUnknownNode, seen);
         if (!entry) return taken(out);  // a later lookup tells what is wrong with it
+        publish_if_bare(*entry, at, seen);
         out.entry = &*entry;
         const bool kept = taken(out);
         if (!kept) forget(entry->node, 1);

@@ -3,6 +3,7 @@
 // (the kernel reads them); security.* is refused, so that no write has to ask for it.
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "encfs/core/filesystem.h"
@@ -102,12 +103,39 @@ Result<void> Filesystem::change_xattr(NodeId node, const std::string& name, Erro
     if (options_.read_only) return fail(ErrorKind::kReadOnly);
     auto target = xattr_named(node, name, refused);
     if (!target) return std::unexpected(target.error());
-    Change changed{.inodes = {target->ino}};
-    changed.xattrs = true;
-    ChangeScope scope(*sink_, changed);
-    if (auto r = change(*target); !r) return r;
-    if (target->dir && target->fd >= 0) target->dir->default_acl = DirHandle::DefaultAcl::kUnknown;
+    {
+        Change changed{.inodes = {target->ino}};
+        changed.xattrs = true;
+        ChangeScope scope(*sink_, changed);
+        if (auto r = change(*target); !r) return r;
+        if (target->dir && target->fd >= 0)
+            target->dir->default_acl = DirHandle::DefaultAcl::kUnknown;
+    }
+    // An ACL that says what the mode says is none.
+    publish_if_bare(node, *target);
     return {};
+}
+
+bool Filesystem::seen_bare(const lower::Result<std::vector<std::string>>& lower_names) {
+    if (!lower_names) return lower_names.error().value == EOPNOTSUPP;
+    return std::ranges::none_of(*lower_names, [](const std::string& name) {
+        return classify(name) == XattrClass::kAcl || name.starts_with(volume::kXattrPrefix);
+    });
+}
+
+// LOCKS: whoever calls holds the name, so that it stays this inode's.
+void Filesystem::publish_if_bare(const Entry& entry, const Place& at, Token token) {
+    if (!sink_->listens() || (!S_ISREG(entry.attr.st_mode) && !S_ISDIR(entry.attr.st_mode))) return;
+    if (seen_bare(lower_->list_xattr(at.dir->fd.get(), at.entry())))
+        sink_->publish_xattr(entry.node, entry.attr.st_ino, MetadataSink::XattrFact::kNone, {},
+                             token);
+}
+
+void Filesystem::publish_if_bare(NodeId node, const XattrTarget& target) {
+    if (!sink_->listens() || target.fd < 0) return;
+    const auto token = sink_->token();
+    if (seen_bare(lower_->list_xattr(target.fd)))
+        sink_->publish_xattr(node, target.ino, MetadataSink::XattrFact::kNone, {}, token);
 }
 
 Result<ByteVector> Filesystem::get_xattr(NodeId node, const std::string& name) {

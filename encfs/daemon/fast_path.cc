@@ -172,7 +172,7 @@ Outcome<std::unique_ptr<FastPath>> FastPath::make(const fuse::MountOptions& moun
         settings.always_absent = meta::kSecurityXattrs;
         state->records = std::make_unique<meta::Records>(state->kernel->nodes(),
                                                          state->kernel->buckets(), settings);
-        state->sink = std::make_shared<meta::BpfSink>(*state->records);
+        state->sink = std::make_shared<meta::BpfSink>(*state->records, config->nodes / 2);
     }
     return std::unique_ptr<FastPath>(new FastPath(std::move(state)));
 }

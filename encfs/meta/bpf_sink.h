@@ -19,7 +19,8 @@ constexpr std::uint64_t kSecurityXattrs = XF_XATTR_CAPABILITY | XF_XATTR_SELINUX
 class BpfSink final : public core::MetadataSink {
   public:
     // `records` outlives the sink: its memory may be read on after the file system is gone.
-    explicit BpfSink(Records& records) : records_(records) {}
+    // `kept`: worth_keeping(). Some of the records' capacity should stay free for what comes.
+    BpfSink(Records& records, std::size_t kept) : records_(records), kept_(kept) {}
 
     bool listens() const override { return true; }
     Token token() const override { return records_.token(); }
@@ -43,6 +44,8 @@ class BpfSink final : public core::MetadataSink {
     bool try_retire(NodeId node, std::uint64_t owed) override {
         return records_.try_retire(node, owed);
     }
+    std::uint64_t served(NodeId node) const override { return records_.served(node); }
+    std::size_t worth_keeping() const override { return kept_; }
     void end() override { records_.wipe(); }
 
   private:
@@ -60,6 +63,7 @@ class BpfSink final : public core::MetadataSink {
     Pass& pass_of(NodeId directory) { return passes_[directory % passes_.size()]; }
 
     Records& records_;
+    const std::size_t kept_;
     std::array<Pass, 61> passes_;
 };
 

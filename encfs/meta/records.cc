@@ -216,6 +216,11 @@ std::uint64_t Records::take_served(NodeId node) {
     return 0;
 }
 
+std::uint64_t Records::served(NodeId node) const {
+    if (slot_of(node) == nullptr) return 0;
+    return xf_ref_count(Word(reference(record(node))).load(std::memory_order_relaxed));
+}
+
 bool Records::try_retire(NodeId node, std::uint64_t owed) {
     Slot* slot = slot_of(node);
     if (slot == nullptr) return true;  // never handed out by anybody but core

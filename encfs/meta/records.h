@@ -89,6 +89,9 @@ class Records {
     std::uint64_t take_served(NodeId node);
     bool try_retire(NodeId node, std::uint64_t owed);
 
+    // What the kernel got from readers and take_served() did not fold yet.
+    std::uint64_t served(NodeId node) const;
+
     // Closes and overwrites everything. Nodes are forgotten.
     void wipe();
 

@@ -223,7 +223,7 @@ class Securefs(FileSystem):
         return ["securefs", "mount", "--pass", PASSWORD, self.lower, self.root]
 
 
-MODES = ("auto", "regular", "optimized")
+MODES = ("auto", "regular", "optimized", "extfuse")
 TRANSPORTS = ("uring", "classic")
 
 

@@ -86,6 +86,12 @@ def _made_up(out, files):
                 made += 1
 
 
+def made_up_tree(target, files):
+    """The made-up archive, wherever: nothing has to be installed for it."""
+    with tarfile.open(target, "w", format=tarfile.GNU_FORMAT) as out:
+        _made_up(out, files)
+
+
 def small_tree(work, files=FILES, kept=None):
     """The archive of about 10,000 files. `kept` names a copy to use, or to make, outside the workspace."""
     target = Path(kept) if kept else work.path / f"tree-{files}.tar"

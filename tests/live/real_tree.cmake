@@ -12,6 +12,7 @@ endfunction()
 add_acceptance_test(live_real_tree ${CMAKE_CURRENT_LIST_DIR}/real_tree --quick --limit 240)
 add_acceptance_test(live_workloads ${CMAKE_CURRENT_LIST_DIR}/workloads --quick --limit 240)
 add_acceptance_test(live_bench_report ${CMAKE_CURRENT_LIST_DIR}/../bench/report_test)
+add_acceptance_test(live_bench_guest_report ${CMAKE_CURRENT_LIST_DIR}/../bench/guest_test)
 # The harness itself, at a size that says nothing about speed.
 add_acceptance_test(live_bench_smoke ${CMAKE_CURRENT_LIST_DIR}/../bench/run --only native,extencfs --rounds 1
                     --tree-files 300 --big-mb 16)

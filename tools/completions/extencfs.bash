@@ -27,10 +27,18 @@ _extencfs() {
             ;;
         --cipher) options='auto aes-256-gcm xchacha20-poly1305' ;;
         --kdf) options='interactive moderate sensitive' ;;
-        --mode) options='auto optimized regular' ;;
+        --mode) options='auto optimized regular extfuse' ;;
         --transport) options='auto uring classic' ;;
-        -o) options='ro rw allow_other suid dev noexec noatime nonempty shared noxattr fsname= idle= mode= transport=' ;;
-        --extpass | --idle) return ;;
+        -o) options='ro rw allow_other suid dev noexec noatime nonempty shared noxattr deny_root guard_lower fsname= idle= mode= transport= allow_uid= allow_gid= map_mb=' ;;
+        --allow-uid)
+            mapfile -t COMPREPLY < <(compgen -u -- "$current")
+            return
+            ;;
+        --allow-gid)
+            mapfile -t COMPREPLY < <(compgen -g -- "$current")
+            return
+            ;;
+        --extpass | --idle | --map-mb) return ;;
     esac
     if [[ -n $options ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
@@ -39,7 +47,7 @@ _extencfs() {
     case $command in
         '') options='init mount unmount info stats speed --help --version' ;;
         init) options="$password --cipher --kdf --quiet --help" ;;
-        mount) options="$password --foreground -o --ro --mode --transport --shared --idle --log --syslog --plaintext-names-in-log --help" ;;
+        mount) options="$password --foreground -o --ro --mode --transport --shared --idle --log --syslog --plaintext-names-in-log --allow-uid --allow-gid --deny-root --guard-lower --map-mb --help" ;;
         unmount | umount) options='--lazy --help' ;;
         info) options='--json --help' ;;
         stats) options='--json --reset --help' ;;

@@ -24,6 +24,26 @@ bool has(const std::vector<NodeId>& list, NodeId node) {
     return std::ranges::find(list, node) != list.end();
 }
 
+// Its readers hand out what the test says.
+class KeepingSink : public NullSink {
+  public:
+    explicit KeepingSink(std::size_t kept) : kept_(kept) {}
+    std::size_t worth_keeping() const override { return kept_; }
+    std::uint64_t served(NodeId node) const override {
+        const auto found = handed_out.find(node);
+        return found == handed_out.end() ? 0 : found->second;
+    }
+    bool try_retire(NodeId node, std::uint64_t owed) override {
+        if (served(node) != owed) return false;
+        handed_out.erase(node);
+        return true;
+    }
+    std::map<NodeId, std::uint64_t> handed_out;
+
+  private:
+    std::size_t kept_;
+};
+
 }  // namespace
 
 TEST_CASE("a node lives as long as its references") {
@@ -288,4 +308,68 @@ TEST_CASE("random acquiring, linking and forgetting") {
             model.check();
         }
     }
+}
+
+TEST_CASE("a node that a reader may hand out again is kept for a while") {
+    KeepingSink sink(3);  // the root and two more
+    InodeTable table(kRootIno, {}, sink);
+    const NodeId a = table.acquire(in_root("a"), 7, S_IFREG);
+    CHECK(table.forget(a, 1).empty());
+    CHECK(table.view(a));
+    CHECK(table.size() == 1);  // nobody's
+    SECTION("core hands it out again") {
+        CHECK(table.acquire(in_root("a"), 7, S_IFREG) == a);
+        CHECK(table.size() == 2);
+    }
+    SECTION("a reader hands it out, and it comes back") {
+        sink.handed_out[a] = 2;
+        CHECK(table.size() == 2);
+        CHECK(table.forget(a, 1).empty());
+        CHECK(table.size() == 2);
+        CHECK(table.forget(a, 1).empty());
+        CHECK(table.size() == 1);
+        CHECK(table.view(a));
+    }
+    SECTION("it goes with its name") {
+        REQUIRE(table.acquire(in_root("a"), 7, S_IFREG) == a);
+        table.remove_location(a, in_root("a"), true);
+        CHECK(table.forget(a, 1) == std::vector{a});
+    }
+    SECTION("it goes if it was distrusted") {
+        REQUIRE(table.acquire(in_root("a"), 7, S_IFREG) == a);
+        table.distrust(a);
+        CHECK(table.forget(a, 1) == std::vector{a});
+    }
+    SECTION("the one that is idle for longest makes room") {
+        const NodeId b = table.acquire(in_root("b"), 8, S_IFREG);
+        CHECK(table.forget(b, 1).empty());
+        const NodeId c = table.acquire(in_root("c"), 9, S_IFREG);
+        CHECK(table.forget(c, 1) == std::vector{a});
+        CHECK(table.view(b));
+        CHECK(table.view(c));
+    }
+    SECTION("the one that a reader handed out is not idle") {
+        sink.handed_out[a] = 1;
+        const NodeId b = table.acquire(in_root("b"), 8, S_IFREG);
+        const NodeId c = table.acquire(in_root("c"), 9, S_IFREG);
+        CHECK(table.forget(b, 1) == std::vector{b});
+        CHECK(table.view(a));
+        CHECK(table.forget(a, 1).empty());
+        CHECK(table.forget(c, 1).empty());
+        CHECK(table.size() == 1);
+    }
+}
+
+TEST_CASE("a directory is kept as long as what lies in it") {
+    KeepingSink sink(3);
+    InodeTable table(kRootIno, {}, sink);
+    const NodeId dir = table.acquire(in_root("dir"), 7, S_IFDIR);
+    const NodeId file = table.acquire({dir, "file"}, 8, S_IFREG);
+    CHECK(table.forget(dir, 1).empty());
+    CHECK(table.forget(file, 1).empty());
+    CHECK(table.size() == 1);
+    const NodeId more = table.acquire(in_root("more"), 9, S_IFREG);
+    const NodeId last = table.acquire(in_root("last"), 10, S_IFREG);
+    CHECK(table.forget(more, 1) == std::vector{file, more});  // the directory waits again
+    CHECK(table.forget(last, 1).empty());
 }

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <span>
 
 #include "tests/unit/core/recording_sink.h"
 #include "tests/unit/core/script.h"
@@ -201,6 +202,7 @@ TEST_CASE("sink: absent extended attributes are published, others are not") {
     using Fact = MetadataSink::XattrFact;
     Watched w;
     const NodeId f = w.file("f");
+    w.sink->xattr_facts.clear();  // what its making told
     CHECK_FALSE(w.fs->get_xattr(f, "user.a"));
     CHECK(w.fs->list_xattr(f)->empty());
     const std::vector<std::tuple<NodeId, Fact, std::string>> both{{f, Fact::kAbsent, "user.a"},
@@ -212,12 +214,42 @@ TEST_CASE("sink: absent extended attributes are published, others are not") {
     CHECK(w.sink->xattr_facts == both);
 }
 
+TEST_CASE("sink: what is new has no extended attributes but those that it inherits") {
+    using Facts = std::vector<std::tuple<NodeId, MetadataSink::XattrFact, std::string>>;
+    Watched w;
+    auto file = w.fs->create(kRootNode, "f", 0644, {});
+    auto dir = w.fs->mkdir(kRootNode, "d", 0755, {});
+    REQUIRE(w.session.keep(file));
+    REQUIRE(w.session.keep(dir));
+    const NodeId f = file->node, d = dir->node;
+    constexpr auto kNone = MetadataSink::XattrFact::kNone;
+    CHECK(w.sink->xattr_facts == Facts{{f, kNone, ""}, {d, kNone, ""}});
+    // Version 2; user::rwx, user:1000:rwx, group::r-x, mask::rwx, other::r-x.
+    static constexpr unsigned char kAcl[] = {
+        2, 0,    0,    0,    1,    0,    7,    0, 0xff, 0xff, 0xff, 0xff, 2,    0,    7,
+        0, 0xe8, 3,    0,    0,    4,    0,    5, 0,    0xff, 0xff, 0xff, 0xff, 0x10, 0,
+        7, 0,    0xff, 0xff, 0xff, 0xff, 0x20, 0, 5,    0,    0xff, 0xff, 0xff, 0xff};
+    if (!w.fs->set_xattr(d, "system.posix_acl_default", std::as_bytes(std::span(kAcl)), 0))
+        return;  // the lower file system has none
+    w.sink->xattr_facts.clear();
+    REQUIRE(w.session.keep(w.fs->mknod(d, "heir", S_IFREG | 0644, 0, {})));
+    REQUIRE(w.session.keep(w.fs->mkdir(d, "heirs", 0755, {})));
+    REQUIRE(w.session.keep(w.fs->lookup(d, "heir")));
+    CHECK(w.sink->xattr_facts.empty());
+    REQUIRE(w.fs->remove_xattr(d, "system.posix_acl_default"));
+    CHECK(w.sink->xattr_facts == Facts{{d, kNone, ""}});
+    w.sink->xattr_facts.clear();
+    REQUIRE(w.session.keep(w.fs->lookup(kRootNode, "f")));
+    CHECK(w.sink->xattr_facts == Facts{{f, kNone, ""}});
+}
+
 TEST_CASE("sink: listings tell when a directory is whole") {
     Watched w;
     const NodeId d = w.directory("d");
     CHECK(w.sink->complete == std::vector{d});  // new and empty
     for (const char* name : {"a", "b", "c"}) w.file(name);
     w.sink->complete.clear();
+    w.sink->xattr_facts.clear();
     std::uint64_t cookie = 0;
     int parts = 0;
     for (bool more = true; more; ++parts) {
@@ -233,6 +265,7 @@ TEST_CASE("sink: listings tell when a directory is whole") {
         CHECK(w.sink->complete.empty() == more);
     }
     CHECK(parts == 2);
+    CHECK(w.sink->xattr_facts.size() >= 4);  // none of them has any
     CHECK(w.sink->spoilt.empty());
 }
 

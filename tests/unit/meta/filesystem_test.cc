@@ -123,6 +123,38 @@ TEST_CASE("a node lives until the references that readers took are given back") 
     CHECK(w.fs->node_count() == 1);
 }
 
+TEST_CASE("what the kernel forgot is handed out again without the daemon") {
+    const auto real = lower::make_posix_lower_fs();
+    World w(*real, 256, 1024, 2);  // the root and one more
+    auto f = w.fs->create(kRootNode, "f", 0600, {});
+    REQUIRE(f);
+    w.fs->forget(f->node, 1);
+    CHECK(w.fs->node_count() == 1);
+    const Looked got = w.reader.lookup(kRootNode, "f");
+    REQUIRE(got.verdict == Verdict::kFound);
+    CHECK(got.node == f->node);
+    CHECK(w.fs->node_count() == 2);
+    // A change is seen as ever.
+    REQUIRE(w.fs->setattr(f->node, to_mode(0640)));
+    CHECK(w.attr(f->node).mode == (S_IFREG | 0640));
+    w.fs->forget(f->node, 1);
+    REQUIRE(w.fs->rename(kRootNode, "f", kRootNode, "g", lower::RenameMode::kReplace));
+    CHECK(w.verdict("f") == Verdict::kAbsent);
+    CHECK(w.verdict("g") == Verdict::kFound);
+    // Another one takes its room.
+    auto h = w.fs->create(kRootNode, "h", 0600, {});
+    REQUIRE(h);
+    w.fs->forget(h->node, 1);
+    CHECK(w.verdict("g") == Verdict::kPass);
+    CHECK(w.verdict("h") == Verdict::kFound);
+    // What is unlinked is told no more.
+    REQUIRE(w.fs->unlink(kRootNode, "h"));
+    CHECK(w.verdict("h") == Verdict::kAbsent);
+    CHECK(w.fs->node_count() == 1);
+    CHECK(w.fs->finish());
+    CHECK(w.records.names_known() == 0);
+}
+
 TEST_CASE("a directory is whole after its listing, until something is evicted") {
     const auto real = lower::make_posix_lower_fs();
     World w(*real);

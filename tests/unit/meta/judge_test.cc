@@ -141,7 +141,7 @@ TEST_CASE("threads of everything, beside readers that are told the truth") {
         const auto real = lower::make_posix_lower_fs();
         Ghost ghost;
         CheckedLower lower(*real, ghost);
-        World w(lower, size.buckets, size.nodes);
+        World w(lower, size.buckets, size.nodes, size.nodes / 4 * 3);
         const std::uint64_t root_ino = w.fs->getattr(kRootNode)->st_ino;
         std::vector<Worker> workers;
         std::vector<Judge> judges;

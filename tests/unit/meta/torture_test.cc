@@ -26,6 +26,7 @@ namespace {
 constexpr std::uint64_t kRootIno = 1;
 constexpr std::size_t kNames = 6;
 constexpr std::size_t kInos = 12;          // 2 .. kInos + 1
+constexpr std::size_t kKept = 6;           // fewer: some nodes go when they are idle
 constexpr std::size_t kHistory = 200'000;  // changes of one entry
 
 // One rule left out: the readers must notice.
@@ -186,7 +187,7 @@ class Toy {
     Lower lower;
     Mapped mapped;
     Records records{mapped.nodes, mapped.buckets, mapped.settings};
-    BpfSink sink{records};
+    BpfSink sink{records, kKept};
     InodeTable table{kRootIno, {}, sink};
     std::shared_mutex directory;
     const Flaw flaw;

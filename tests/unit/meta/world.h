@@ -16,11 +16,12 @@ namespace extencfs::meta {
 using core::kRootNode;
 
 struct World {
-    explicit World(lower::LowerFs& lower_fs, std::size_t buckets = 256, std::size_t nodes = 1024)
+    explicit World(lower::LowerFs& lower_fs, std::size_t buckets = 256, std::size_t nodes = 1024,
+                   std::size_t kept = 0)
         : mapped(nodes, buckets),
           records(mapped.nodes, mapped.buckets, mapped.settings),
           fs(core::open_fs(lower_fs, dir,
-                           {.clean = true, .sink = std::make_shared<BpfSink>(records)})) {}
+                           {.clean = true, .sink = std::make_shared<BpfSink>(records, kept)})) {}
 
     Verdict verdict(std::string_view name, NodeId parent = kRootNode) {
         const Looked got = reader.lookup(parent, name);
