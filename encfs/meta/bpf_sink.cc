@@ -38,7 +38,11 @@ void BpfSink::publish_entry(const Name& name, NodeId child, Token token, const C
 
 void BpfSink::publish_xattr(NodeId node, std::uint64_t ino, XattrFact fact, std::string_view name,
                             Token token) {
-    const std::uint64_t bits = fact == XattrFact::kNone ? XF_XATTR_NONE : bit_of(name);
+    constexpr std::uint64_t kAcls = XF_XATTR_ACL_ACCESS | XF_XATTR_ACL_DEFAULT;
+    std::uint64_t bits = fact == XattrFact::kNone ? XF_XATTR_NONE : bit_of(name);
+    // Some file systems refuse ACLs altogether, which is another answer. All of a volume is on one.
+    if ((bits & kAcls) != 0) acls_known_ = true;
+    if (fact == XattrFact::kNone && acls_known_) bits |= kAcls;
     if (bits != 0) records_.publish_xattrs(node, ino, bits, token);
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <mutex>
 
 #include "encfs/core/metadata_sink.h"
@@ -63,6 +64,7 @@ class BpfSink final : public core::MetadataSink {
     Pass& pass_of(NodeId directory) { return passes_[directory % passes_.size()]; }
 
     Records& records_;
+    std::atomic<bool> acls_known_{false};  // the lower file system has them: absent is ENODATA
     const std::size_t kept_;
     std::array<Pass, 61> passes_;
 };

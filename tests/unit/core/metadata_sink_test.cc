@@ -68,6 +68,7 @@ struct Watched {
 
 TEST_CASE("sink: a script of everything changes nothing that is not closed") {
     for (const bool clean : {true, false}) {
+        const std::size_t before = threads_now();
         Watched w(clean);
         const Script script = whole_script();
         for (const auto& step : script.steps()) {
@@ -76,6 +77,7 @@ TEST_CASE("sink: a script of everything changes nothing that is not closed") {
             REQUIRE(w.sink->faults() == "");
         }
         w.session.forget_all();
+        wait_for_scan(before);
         CHECK(w.fs->finish());
         CHECK(w.sink->ended);
     }

@@ -260,7 +260,7 @@ TEST_CASE("what is absent is not said of an attribute that is set meanwhile") {
     constexpr const char* kAcl = "system.posix_acl_access";
     CHECK_FALSE(w.fs->get_xattr(f->node, kAcl));
     // Where the lower file system has none at all, nothing is said.
-    const bool has_acls = w.reader.absent_xattrs(f->node) == XF_XATTR_ACL_ACCESS;
+    const bool has_acls = (w.reader.absent_xattrs(f->node) & XF_XATTR_ACL_ACCESS) != 0;
     if (has_acls) {
         REQUIRE(w.fs->set_xattr(f->node, "user.other", bytes_of("x"), 0));
         CHECK(w.reader.absent_xattrs(f->node) == 0);
@@ -271,6 +271,27 @@ TEST_CASE("what is absent is not said of an attribute that is set meanwhile") {
         CHECK(w.reader.absent_xattrs(f->node) == 0);
     }
     w.fs->forget(f->node, 1);
+}
+
+TEST_CASE(
+    "that no attribute is there means no ACL once the lower file system is known to have them") {
+    const auto real = lower::make_posix_lower_fs();
+    World w(*real);
+    constexpr std::uint64_t kAcls = XF_XATTR_ACL_ACCESS | XF_XATTR_ACL_DEFAULT;
+    auto f = w.fs->create(kRootNode, "f", 0644, {});
+    REQUIRE(f);
+    CHECK((w.reader.absent_xattrs(f->node) & XF_XATTR_NONE) != 0);
+    CHECK((w.reader.absent_xattrs(f->node) & kAcls) == 0);
+    const auto acl = w.fs->get_xattr(f->node, "system.posix_acl_access");
+    REQUIRE_FALSE(acl);
+    const bool has_acls = errno_of(acl.error()) == ENODATA;
+    auto g = w.fs->create(kRootNode, "g", 0644, {});
+    REQUIRE(g);
+    CHECK((w.reader.absent_xattrs(g->node) & kAcls) == (has_acls ? kAcls : 0));
+    REQUIRE(w.fs->set_xattr(g->node, "user.one", bytes_of("x"), 0));
+    CHECK((w.reader.absent_xattrs(g->node) & (kAcls | XF_XATTR_NONE)) == 0);
+    w.fs->forget(f->node, 1);
+    w.fs->forget(g->node, 1);
 }
 
 TEST_CASE("nothing is answered of what is being changed") {
