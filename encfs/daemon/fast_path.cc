@@ -102,7 +102,7 @@ void FastPath::State::tell_refusals(Log& log) {
         stopped.wait_for(lock, kBetweenDenials, [this] { return stopping; });
         kernel->drain_denials([&log](const xf_denial& denial) {
             const std::string_view command(denial.comm, ::strnlen(denial.comm, sizeof denial.comm));
-            log.write(LogLevel::kWarning, "denied", "uid {}, pid {} ({}): {}", denial.uid,
+            log.write(LogLevel::kWarning, "denied", "refused uid {}, pid {} ({}): {}", denial.uid,
                       denial.tgid, command, meta::hook_name(denial.hook));
         });
     }
