@@ -79,6 +79,11 @@ std::optional<meta::FastPathConfig> configure(const fuse::MountOptions& mount, u
     return config;
 }
 
+std::unexpected<Failure> cannot_open(int error) {
+    return fail(FailureKind::kFastPath, "the mount's own directory cannot be opened (",
+                errno_text(error), "); try again, or without the kernel fast path");
+}
+
 }  // namespace
 
 struct FastPath::State {
@@ -102,7 +107,7 @@ void FastPath::State::tell_refusals(Log& log) {
         stopped.wait_for(lock, kBetweenDenials, [this] { return stopping; });
         kernel->drain_denials([&log](const xf_denial& denial) {
             const std::string_view command(denial.comm, ::strnlen(denial.comm, sizeof denial.comm));
-            log.write(LogLevel::kWarning, "denied", "uid {}, pid {} ({}): {}", denial.uid,
+            log.write(LogLevel::kWarning, "denied", "refused uid {}, pid {} ({}): {}", denial.uid,
                       denial.tgid, command, meta::hook_name(denial.hook));
         });
     }
@@ -181,30 +186,40 @@ std::shared_ptr<core::MetadataSink> FastPath::sink() const {
     return state_->sink;
 }
 
-Outcome<void> FastPath::attach(const std::string& mountpoint, int lower_dir, Log& log) {
+Outcome<void> FastPath::enforce(const std::string& mountpoint, int lower_dir, Log& log) {
     State& state = *state_;
-    const lower::Fd top(::open(mountpoint.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!top)
-        return fail(FailureKind::kFastPath, "the mount's own directory cannot be opened (",
-                    errno_text(errno), "); try again without --mode extfuse");
+    const AccessRules& rules = state.rules;
+    if (!rules.any()) return {};
+    // Without a request: the mount is not served yet.
+    const lower::Fd top(::open(mountpoint.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!top) return cannot_open(errno);
+    meta::AccessPolicy policy;
+    policy.owner = ::geteuid();
+    // Whoever denies root means a mount of root's, too.
+    if (policy.owner == 0 && rules.deny_root) policy.owner = kNobodyAtAll;
+    policy.deny_root = rules.deny_root;
+    policy.allow_uids = rules.allow_uids;
+    policy.allow_gids = rules.allow_gids;
+    policy.lower_dir = rules.guard_lower ? lower_dir : -1;
     std::lock_guard lock(state.mutex);
-    meta::FastPathResult<void> done;
-    if (state.rules.any()) {
-        meta::AccessPolicy policy;
-        policy.owner = ::geteuid();
-        // Whoever denies root means a mount of root's, too.
-        if (policy.owner == 0 && state.rules.deny_root) policy.owner = kNobodyAtAll;
-        policy.deny_root = state.rules.deny_root;
-        policy.allow_uids = state.rules.allow_uids;
-        policy.allow_gids = state.rules.allow_gids;
-        policy.lower_dir = state.rules.guard_lower ? lower_dir : -1;
-        done = state.kernel->set_policy(top.get(), policy);
-    }
-    if (done && state.sink) done = state.kernel->attach(top.get());
-    if (!done)
+    if (auto set = state.kernel->set_policy(top.get(), policy); !set)
+        return fail(FailureKind::kFastPath, "the kernel does not take the rules of access (",
+                    set.error(),
+                    "); leave --allow-uid, --allow-gid, --deny-root and "
+                    "--guard-lower out");
+    state.teller = std::thread([&state, &log] { state.tell_refusals(log); });
+    return {};
+}
+
+Outcome<void> FastPath::attach(const std::string& mountpoint) {
+    State& state = *state_;
+    if (!state.sink) return {};
+    const lower::Fd top(::open(mountpoint.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!top) return cannot_open(errno);
+    std::lock_guard lock(state.mutex);
+    if (auto attached = state.kernel->attach(top.get()); !attached)
         return fail(FailureKind::kFastPath, "the kernel fast path cannot be attached (",
-                    done.error(), "); see \"Kernel fast path\" in the README");
-    if (state.rules.any()) state.teller = std::thread([&state, &log] { state.tell_refusals(log); });
+                    attached.error(), "); see \"Kernel fast path\" in the README");
     return {};
 }
 

@@ -34,7 +34,7 @@ constexpr unsigned kDefaultMapMb = 25;
 constexpr unsigned kLeastMapMb = 1;
 constexpr unsigned kMostMapMb = 4096;
 
-// THREADS: attach and detach one after the other; add_to from any.
+// THREADS: enforce, attach and detach one after the other; add_to from any.
 class FastPath {
   public:
     // Null, with a line in `notes` that says what is missing, where it is neither demanded nor
@@ -48,9 +48,11 @@ class FastPath {
     // For core::Options; null where only access is ruled. It may outlive this object, unused.
     std::shared_ptr<core::MetadataSink> sink() const;
 
-    // From now on the kernel answers and refuses. `lower_dir`: the volume's directory. The mount is
-    // served by other threads. ERRORS: kFastPath.
-    Outcome<void> attach(const std::string& mountpoint, int lower_dir, Log& log);
+    // From now on the kernel refuses whom the rules do not admit. To be called before the mount is
+    // served, so that nobody comes first. `lower_dir`: the volume's directory. ERRORS: kFastPath.
+    Outcome<void> enforce(const std::string& mountpoint, int lower_dir, Log& log);
+    // From now on the kernel answers. The mount is served by other threads. ERRORS: kFastPath.
+    Outcome<void> attach(const std::string& mountpoint);
     // The kernel answers nothing any more. Before the file system is taken down.
     void detach();
 

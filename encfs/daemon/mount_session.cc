@@ -206,6 +206,10 @@ Outcome<void> serve(const MountRequest& request, const Prepared& prepared, core:
         return std::unexpected(Failure{kind_of_hint(session.error().exit_code_hint),
                                        std::move(session.error().sentence)});
     }
+    if (fast_path != nullptr) {
+        auto enforced = fast_path->enforce(request.mount.mountpoint, prepared.disk.root_fd(), log);
+        if (!enforced) return enforced;
+    }
     const Serving serving{request, **session, fast_path, notes};
     const auto control = ControlServer::start(
         request.mount.mountpoint, [&](std::string_view asked) { return answer(asked, serving); });
@@ -217,8 +221,7 @@ Outcome<void> serve(const MountRequest& request, const Prepared& prepared, core:
     umask(0);
     Outcome<void> attached;
     const int error = (*session)->run([&] {
-        if (fast_path != nullptr)
-            attached = fast_path->attach(request.mount.mountpoint, prepared.disk.root_fd(), log);
+        if (fast_path != nullptr) attached = fast_path->attach(request.mount.mountpoint);
         if (!attached) {
             (void)(*session)->unmount(true);
             (*session)->request_exit();
