@@ -122,6 +122,12 @@ class Filesystem {
     Result<void> remove_xattr(NodeId node, const std::string& name);
     Result<std::vector<std::string>> list_xattr(NodeId node);
 
+    // Whether the kernel may keep for long what it is told of a node's attributes. It counts a link
+    // down by itself once an unlink is answered, from whatever it was told last, which can be the
+    // count that the unlink left: what has, or ever had, several links has to be asked for again.
+    bool is_link_count_steady(NodeId node, const struct stat& told) {
+        return S_ISDIR(told.st_mode) || !table_->had_links(node, told.st_nlink > 1);
+    }
     std::size_t node_count() const { return table_->size(); }
 
   private:

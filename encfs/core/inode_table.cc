@@ -24,6 +24,7 @@ struct InodeTable::Node {
     bool gone = false;
     bool distrusted = false;
     bool queued = false;  // in idle_
+    bool linked = false;  // had several links at some time
 };
 
 InodeTable::InodeTable(std::uint64_t root_ino, const DirContext& root_context, MetadataSink& sink)
@@ -371,6 +372,14 @@ std::size_t InodeTable::location_count(NodeId id) const {
     const Node* node = at(id);
     if (node == nullptr || node->parent == 0) return 0;
     return 1 + more_locations_.count(static_cast<Slot>(id));
+}
+
+bool InodeTable::had_links(NodeId id, bool now) {
+    std::lock_guard lock(mutex_);
+    Node* node = at(id);
+    if (node == nullptr) return now;
+    node->linked = node->linked || now;
+    return node->linked;
 }
 
 bool InodeTable::is_at(NodeId id, const Location& location) const {

@@ -73,6 +73,8 @@ class InodeTable {
     NodeId find(std::uint64_t ino) const;
     // Known names of a node (one node may have several by hard links).
     std::size_t location_count(NodeId node) const;
+    // Whether the node has, or ever had, several links; `now` says that it has.
+    bool had_links(NodeId node, bool now);
     bool is_at(NodeId node, const Location& location) const;
     void set_context(NodeId node, const DirContext& context);
     void forget_context(NodeId node);

@@ -199,9 +199,7 @@ void switch_log(const MountRequest& request, Log& log) {
 Outcome<void> serve(const MountRequest& request, const Prepared& prepared, core::Filesystem& fs,
                     FastPath* fast_path, const std::vector<std::string>& notes, Log& log,
                     const Ready& ready) {
-    fuse::MountOptions options = request.mount;
-    options.kernel_answers = fast_path != nullptr && fast_path->sink();
-    auto session = fuse::Session::mount(fs, options);
+    auto session = fuse::Session::mount(fs, request.mount);
     if (!session) {
         return std::unexpected(Failure{kind_of_hint(session.error().exit_code_hint),
                                        std::move(session.error().sentence)});

@@ -105,9 +105,6 @@ Features negotiate(struct fuse_conn_info* conn, const MountOptions& options) {
     const CacheTimes times = cache_times(options);
     features.entry_timeout_s = times.entry_s;
     features.attr_timeout_s = times.attr_s;
-    // The kernel counts a link down by itself once an unlink is answered, also one that an answer
-    // from the maps has just told it of: let it ask again.
-    features.linked_attr_timeout_s = options.kernel_answers ? 0 : times.attr_s;
     features.negative_timeout_s = times.negative_s;
     features.keep_cache = !options.shared;
     // With writeback the kernel writes its pages out, and tells close(2) of errors, before it would

@@ -16,7 +16,6 @@ struct Features {
     double entry_timeout_s = 0;
     double negative_timeout_s = 0;
     double attr_timeout_s = 0;
-    double linked_attr_timeout_s = 0;  // of files with several links
     bool no_open = false;  // OPEN answered ENOSYS once: neither OPEN nor RELEASE are sent again
     bool no_opendir = false;
     bool no_flush = false;  // FLUSH answered ENOSYS: the page cache was written before anyway

@@ -43,7 +43,7 @@ void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info* info) {
 void reply_created(fuse_req_t req, Session::State& state, const core::Result<core::Entry>& entry,
                    const struct fuse_file_info& info) {
     if (!entry) return reply_error(req, entry.error());
-    const auto out = entry_param(*entry, state.features);
+    const auto out = entry_param(*entry, state);
     struct fuse_file_info opened = info;
     fill_open(opened, state.features);
     const auto node = entry->node;

@@ -39,7 +39,7 @@ void list(fuse_req_t req, Session::State& state, fuse_ino_t node, std::size_t si
             if (mode == core::ListMode::kWithAttributes) {
                 struct fuse_entry_param param {};
                 if (listed.entry != nullptr) {
-                    param = entry_param(*listed.entry, state.features);
+                    param = entry_param(*listed.entry, state);
                 } else {
                     param.attr.st_ino = listed.ino;
                     param.attr.st_mode = DTTOIF(listed.type);

@@ -20,7 +20,7 @@ namespace {
 // Replies with an entry; a reply that the kernel did not take gives the reference back.
 void finish(fuse_req_t req, Session::State& state, const core::Result<core::Entry>& entry) {
     if (!entry) return reply_error(req, entry.error());
-    if (!reply_entry(req, *entry, state.features)) state.fs.forget(entry->node, 1);
+    if (!reply_entry(req, *entry, state)) state.fs.forget(entry->node, 1);
 }
 
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
@@ -57,14 +57,15 @@ void op_forget_multi(fuse_req_t req, std::size_t count, struct fuse_forget_data*
     let_some_gather(state);
 }
 
-void reply_attr(fuse_req_t req, Session::State& state, const core::Result<struct stat>& attr) {
+void reply_attr(fuse_req_t req, Session::State& state, core::NodeId node,
+                const core::Result<struct stat>& attr) {
     if (!attr) return reply_error(req, attr.error());
-    fuse_reply_attr(req, &*attr, attr_timeout_of(*attr, state.features));
+    fuse_reply_attr(req, &*attr, attr_timeout_of(state, node, *attr));
 }
 
 void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info*) {
     auto& state = begin(req, Opcode::kGetattr);
-    reply_attr(req, state, state.fs.getattr(node));
+    reply_attr(req, state, node, state.fs.getattr(node));
 }
 
 void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat* attr, int to_set,
@@ -87,7 +88,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat* attr, int to_set,
     change.mtime = attr->st_mtim;
     if (to_set & FUSE_SET_ATTR_ATIME_NOW) change.atime.tv_nsec = UTIME_NOW;
     if (to_set & FUSE_SET_ATTR_MTIME_NOW) change.mtime.tv_nsec = UTIME_NOW;
-    reply_attr(req, state, state.fs.setattr(node, change));
+    reply_attr(req, state, node, state.fs.setattr(node, change));
 }
 
 void op_readlink(fuse_req_t req, fuse_ino_t node) {

@@ -12,6 +12,7 @@
 #include "encfs/core/error.h"
 #include "encfs/core/types.h"
 #include "encfs/fuse/features.h"
+#include "encfs/fuse/state.h"
 
 namespace extencfs::fuse {
 
@@ -36,23 +37,22 @@ inline void reply(fuse_req_t req, const core::Result<void>& result) {
     fuse_reply_err(req, result ? 0 : core::errno_of(result.error()));
 }
 
-inline double attr_timeout_of(const struct stat& attr, const Features& features) {
-    return !S_ISDIR(attr.st_mode) && attr.st_nlink > 1 ? features.linked_attr_timeout_s
-                                                       : features.attr_timeout_s;
+inline double attr_timeout_of(Session::State& state, core::NodeId node, const struct stat& attr) {
+    return state.fs.is_link_count_steady(node, attr) ? state.features.attr_timeout_s : 0;
 }
 
-inline struct fuse_entry_param entry_param(const core::Entry& entry, const Features& features) {
+inline struct fuse_entry_param entry_param(const core::Entry& entry, Session::State& state) {
     struct fuse_entry_param out {};
     out.ino = entry.node;
     out.attr = entry.attr;
-    out.attr_timeout = attr_timeout_of(entry.attr, features);
-    out.entry_timeout = features.entry_timeout_s;
+    out.attr_timeout = attr_timeout_of(state, entry.node, entry.attr);
+    out.entry_timeout = state.features.entry_timeout_s;
     return out;
 }
 
 // True when the kernel took it; otherwise the caller gives the reference back.
-inline bool reply_entry(fuse_req_t req, const core::Entry& entry, const Features& features) {
-    const auto out = entry_param(entry, features);
+inline bool reply_entry(fuse_req_t req, const core::Entry& entry, Session::State& state) {
+    const auto out = entry_param(entry, state);
     return fuse_reply_entry(req, &out) == 0;
 }
 

@@ -32,9 +32,8 @@ struct MountOptions {
     bool noexec = false;
     Mode mode = Mode::kAuto;
     Transport transport = Transport::kAuto;
-    bool no_xattr = false;        // no extended attributes and ACLs: fewer requests with each write
-    bool kernel_answers = false;  // from records that are published to it, beside the daemon
-    bool shared = false;          // others change the lower directory: short timeouts, look again
+    bool no_xattr = false;  // no extended attributes and ACLs: fewer requests with each write
+    bool shared = false;    // others change the lower directory: short timeouts, look again
     bool debug = false;
     std::vector<std::string> extra_kernel_options;
 };

@@ -297,6 +297,17 @@ class TableModel {
     std::map<NodeId, Node> nodes_;
 };
 
+TEST_CASE("that a node had several links is remembered while it lives", "[inode_table]") {
+    NullSink sink;
+    InodeTable table(1, {}, sink);
+    CHECK_FALSE(table.had_links(kRootNode, false));
+    CHECK(table.had_links(kRootNode, true));
+    CHECK(table.had_links(kRootNode, false));
+    // Of one that is not known only what is said now.
+    CHECK(table.had_links(0, true));
+    CHECK_FALSE(table.had_links(0, false));
+}
+
 }  // namespace
 
 TEST_CASE("random acquiring, linking and forgetting") {
