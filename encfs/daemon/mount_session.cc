@@ -160,6 +160,9 @@ Json stats_json(const Serving& serving) {
     Json stats = Json::parse(serving.session.stats_json(), nullptr, false);
     if (!stats.is_object()) return stats;
     stats["notes"] = serving.all_notes();
+    // The keys are there whether or not the kernel does anything by itself.
+    for (const char* key : {"served_in_kernel", "denied_in_kernel"}) stats[key] = Json::object();
+    for (const char* key : {"map_bytes", "map_entries"}) stats[key] = 0;
     if (serving.fast_path != nullptr) serving.fast_path->add_to(stats);
     return stats;
 }
