@@ -53,12 +53,20 @@ std::string absolute(const std::string& path) {
     return real ? std::string(real.get()) : path;
 }
 
+// The whole text as a number.
+template <typename Number>
+std::optional<Number> parse_number(const std::string& text) {
+    Number number{};
+    const char* const last = text.data() + text.size();
+    const auto [end, error] = std::from_chars(text.data(), last, number);
+    if (error != std::errc{} || end != last) return std::nullopt;
+    return number;
+}
+
 std::optional<std::chrono::milliseconds> parse_minutes(const std::string& text) {
-    double minutes = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), minutes);
-    if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-    if (!(minutes >= 0 && minutes <= kMostIdleMinutes)) return std::nullopt;
-    return std::chrono::milliseconds(static_cast<std::int64_t>(minutes * 60'000));
+    const auto minutes = parse_number<double>(text);
+    if (!minutes || !(*minutes >= 0 && *minutes <= kMostIdleMinutes)) return std::nullopt;
+    return std::chrono::milliseconds(static_cast<std::int64_t>(*minutes * 60'000));
 }
 
 std::unexpected<std::string> bad(const std::string& what) {
@@ -89,10 +97,8 @@ std::expected<void, std::string> choose_ways(const MountFlags& flags, fuse::Moun
 // A number, or the id that `find` knows by that name.
 template <typename Find>
 std::optional<std::uint32_t> parse_id(const std::string& text, Find find) {
-    std::uint32_t id = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
-    if (error == std::errc{} && end == text.data() + text.size() && id != UINT32_MAX) return id;
-    return find(text);
+    const auto id = parse_number<std::uint32_t>(text);
+    return id && *id != UINT32_MAX ? id : find(text);
 }
 
 std::optional<std::uint32_t> uid_named(const std::string& name) {
@@ -129,13 +135,12 @@ std::expected<void, std::string> rule_access(const MountFlags& flags,
 
 std::expected<void, std::string> size_maps(const MountFlags& flags, unsigned& map_mb) {
     if (flags.map_mb.empty()) return {};
-    const char* const last = flags.map_mb.data() + flags.map_mb.size();
-    const auto [end, error] = std::from_chars(flags.map_mb.data(), last, map_mb);
-    if (error != std::errc{} || end != last || map_mb < daemon::kLeastMapMb ||
-        map_mb > daemon::kMostMapMb)
+    const auto mb = parse_number<unsigned>(flags.map_mb);
+    if (!mb || *mb < daemon::kLeastMapMb || *mb > daemon::kMostMapMb)
         return bad("'" + flags.map_mb + "' is no size in MB from " +
                    std::to_string(daemon::kLeastMapMb) + " to " +
                    std::to_string(daemon::kMostMapMb));
+    map_mb = *mb;
     return {};
 }
 

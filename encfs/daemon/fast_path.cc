@@ -30,6 +30,10 @@ using meta::KernelFastPath;
 constexpr std::chrono::seconds kBetweenDenials{1};
 // Uids and gids end before this one.
 constexpr uid_t kNobodyAtAll = static_cast<uid_t>(-1);
+// What to do, after a reason in parentheses.
+constexpr const char* kSeeReadme = "); see \"Kernel fast path\" in the README";
+constexpr const char* kLeaveRulesOut =
+    "); leave --allow-uid, --allow-gid, --deny-root and --guard-lower out";
 
 struct Named {
     unsigned opcode;  // include/uapi/linux/fuse.h
@@ -144,15 +148,13 @@ Outcome<std::unique_ptr<FastPath>> FastPath::make(const fuse::MountOptions& moun
     if (answers && !probe.metadata.empty()) {
         if (demanded)
             return fail(FailureKind::kFastPath, "the kernel fast path cannot be had (",
-                        joined(probe.metadata), "); see \"Kernel fast path\" in the README");
+                        joined(probe.metadata), kSeeReadme);
         notes.push_back("extfuse: " + probe.metadata.front());
         answers = false;
     }
     if (rules.any() && !probe.access.empty())
         return fail(FailureKind::kFastPath, "the kernel cannot refuse anybody here (",
-                    joined(probe.access),
-                    "); leave --allow-uid, --allow-gid, --deny-root and "
-                    "--guard-lower out");
+                    joined(probe.access), kLeaveRulesOut);
     if (!answers && !rules.any()) return nullptr;
 
     auto config = configure(mount, map_mb);
@@ -163,7 +165,7 @@ Outcome<std::unique_ptr<FastPath>> FastPath::make(const fuse::MountOptions& moun
     if (!kernel) {
         if (demanded || rules.any())
             return fail(FailureKind::kFastPath, "the kernel fast path cannot be loaded (",
-                        kernel.error(), "); see \"Kernel fast path\" in the README");
+                        kernel.error(), kSeeReadme);
         notes.push_back("extfuse: " + kernel.error());
         return nullptr;
     }
@@ -204,9 +206,7 @@ Outcome<void> FastPath::enforce(const std::string& mountpoint, int lower_dir, Lo
     std::lock_guard lock(state.mutex);
     if (auto set = state.kernel->set_policy(top.get(), policy); !set)
         return fail(FailureKind::kFastPath, "the kernel does not take the rules of access (",
-                    set.error(),
-                    "); leave --allow-uid, --allow-gid, --deny-root and "
-                    "--guard-lower out");
+                    set.error(), kLeaveRulesOut);
     state.teller = std::thread([&state, &log] { state.tell_refusals(log); });
     return {};
 }
@@ -219,7 +219,7 @@ Outcome<void> FastPath::attach(const std::string& mountpoint) {
     std::lock_guard lock(state.mutex);
     if (auto attached = state.kernel->attach(top.get()); !attached)
         return fail(FailureKind::kFastPath, "the kernel fast path cannot be attached (",
-                    attached.error(), "); see \"Kernel fast path\" in the README");
+                    attached.error(), kSeeReadme);
     return {};
 }
 

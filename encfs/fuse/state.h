@@ -27,8 +27,6 @@ struct Session::State {
     Features features;
     Stats stats;
     std::atomic<bool> mounted{false};
-    std::atomic<bool> on_uring{false};  // a request came over the ring
-    std::function<void()> ready;
     std::unique_ptr<WorkerPool> pool;      // for what takes long
     std::unique_ptr<WorkerPool> notifier;  // tells the kernel of wrong names, and may wait for it
     std::unique_ptr<CpuHandoff> handoff;   // where threads may yield to clients
