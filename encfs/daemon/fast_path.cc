@@ -231,6 +231,7 @@ void FastPath::add_to(Json& stats) const {
     std::lock_guard lock(state_->mutex);
     const auto counters = state_->kernel->counters();
     if (!counters) return;
+    if (state_->sink) stats["mode"] = "extfuse";
     stats["served_in_kernel"] = by_opcode(counters->served);
     stats["denied_in_kernel"] = by_opcode(counters->denied);
     stats["map_bytes"] = state_->kernel->map_bytes();

@@ -237,10 +237,9 @@ bool Session::unmount(bool lazy) {
 std::string Session::stats_json() const {
     using Json = nlohmann::ordered_json;
     const State& state = *state_;
-    static constexpr const char* kModes[] = {"regular", "optimized", "auto", "extfuse"};
     Json requests = Json::object();
     for (auto [name, count] : state.stats.requests()) requests[std::string(name)] = count;
-    const Json json{{"mode", kModes[static_cast<int>(state.options.mode)]},
+    const Json json{{"mode", state.options.mode == Mode::kRegular ? "regular" : "optimized"},
                     {"transport", state.features.uring ? "uring" : "classic"},
                     {"shared", state.options.shared},
                     {"requests", requests},
