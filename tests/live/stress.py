@@ -3,6 +3,7 @@
 """stress-ng's file stressors and fio with verification on a mount. --seconds for each stressor."""
 
 import argparse
+import ctypes
 import json
 import os
 import subprocess
@@ -17,6 +18,9 @@ flock fpunch fstat getdent hdd inotify io iomix link locka lockf lockofd mknod m
 readahead rename revio seek sendfile sparsematrix splice symlink sync-file touch truncate unlink
 utime verity xattr""".split()
 
+# Kills its writers. Linux 6.18 then notes EINTR or EIO for the file system although no request failed (libfuse's
+# passthrough_ll gets the same), and whoever calls syncfs next is told, once.
+KILLS_WRITERS = {"fpunch"}
 SYNCS_EVERYTHING = {"io"}
 
 VERIFY = ["--verify=crc32c", "--verify_fatal=1", "--do_verify=1", "--group_reporting",
@@ -46,6 +50,16 @@ def known_stressors():
     return set(done.stdout.split())
 
 
+def syncfs_error(place):
+    """What the kernel has noted for the file system and nobody was told; None if nothing."""
+    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        return None if libc.syncfs(descriptor) == 0 else os.strerror(ctypes.get_errno())
+    finally:
+        os.close(descriptor)
+
+
 def stress(place, seconds, only):
     """Each stressor alone, two instances, so that a failure has a name."""
     failures = []
@@ -69,7 +83,7 @@ def stress(place, seconds, only):
         # 0 done, 3 not implemented here, 4 skipped: no resources.
         bad = [line for line in (done.stdout + done.stderr).splitlines() if "fail:" in line]
         if bad and name in SYNCS_EVERYTHING and name not in again:
-            # It syncs every file system of the machine, and is told of errors that are not its own.
+            # Every file system of the machine, one where fpunch runs among them.
             print(f"stress-ng {name}: once more after {' / '.join(bad[:2])}", flush=True)
             again.append(name)
             names.append(name)
@@ -77,6 +91,12 @@ def stress(place, seconds, only):
         if done.returncode not in (0, 3, 4) or bad:
             failures.append(f"stress-ng {name} ended with {done.returncode}: {' / '.join(bad[:3])}")
         print(f"stress-ng {name}: {done.returncode}", flush=True)
+        noted = syncfs_error(place)
+        if noted and name in KILLS_WRITERS:
+            print(f"stress-ng {name}: left '{noted}' for syncfs", flush=True)
+            noted = syncfs_error(place)
+        if noted:
+            failures.append(f"syncfs after stress-ng {name}: {noted}")
     return failures
 
 
