@@ -21,6 +21,10 @@
  *   CLOSE_LATE     the entry is closed after the lower call
  *   COUNT_LATE     a lookup is counted after its reply
  *   LOSE_COUNT     the served count is lost, as by an LRU map
+ *   TRIM_BLIND     (with KEEP) an idle node goes whatever the count says by then
+ *   TRIM_SPLIT     (with KEEP) an idle node goes after a look at the count, not together with it
+ * KEEP: a node that the kernel has given back stays, and may be handed out again by a program that finds its name; some
+ * later FORGET takes it away, or none.
  * NO_ENTRY_RECHECK is harmless for each object; the recheck makes one snapshot of both.
  */
 #ifndef OPS0
@@ -251,6 +255,27 @@ end:	do
 		s = SLOT(n);
 		assert(ALIVE(n));
 		back[s] = back[s] + c;
+#ifdef KEEP
+		if
+		:: true
+		:: s = 0				/* any that is idle, as far as this side knows */
+		:: s = 1
+		:: s = 2
+		fi;
+		if
+		:: node_used[s] && back[s] >= given[s] ->
+#ifdef TRIM_BLIND
+		   ref_alive[s] = false; d_step { drop(s) }
+#else
+#ifdef TRIM_SPLIT
+		   if :: ref_count[s] == back[s] - given[s] -> ref_alive[s] = false; d_step { drop(s) } :: else fi
+#else
+		   atomic { if :: ref_count[s] == back[s] - given[s] -> ref_alive[s] = false; d_step { drop(s) } :: else fi }
+#endif
+#endif
+		:: else
+		fi;
+#else
 		r = ref_count[s];
 		if
 		:: back[s] == given[s] + r ->
@@ -261,6 +286,7 @@ end:	do
 #endif
 		:: else
 		fi;
+#endif
 		table = false
 	   fi;
 	   d_step { op = 0; n = 0; c = 0; i = 0; id = 0; t = 0; e = 0; a = 0; s = 0; closed = 0; r = 0 }
@@ -365,12 +391,19 @@ active proctype detacher() { attached = false }
 active proctype killer() { if :: dead = true; connected = false :: skip fi }
 #endif
 
-/* Balanced: when all was given back and the daemon is idle, no node is left. */
+/* Balanced: when all was given back and the daemon is idle, no node is left, or none with a reference. */
 active proctype judge() {
 	atomic {
 	timeout ->
 #ifndef DEATH
-	assert(bye && empty(request)); assert(!node_used[0] && !node_used[1] && !node_used[2])
+	assert(bye && empty(request));
+#ifdef KEEP
+	assert(given[0] + ref_count[0] == back[0] || !node_used[0]);
+	assert(given[1] + ref_count[1] == back[1] || !node_used[1]);
+	assert(given[2] + ref_count[2] == back[2] || !node_used[2])
+#else
+	assert(!node_used[0] && !node_used[1] && !node_used[2])
+#endif
 #else
 	assert(done == 2)
 #endif
