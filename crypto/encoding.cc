@@ -66,6 +66,7 @@ class Radix {
 };
 
 constexpr Radix<6> kBase64Url{"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"};
+constexpr Radix<6> kBase64{"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"};
 constexpr Radix<5> kBase32Hex{"0123456789abcdefghijklmnopqrstuv"};
 constexpr Radix<4> kHex{"0123456789abcdef"};
 
@@ -76,6 +77,18 @@ std::string base64url_encode(Bytes bytes) {
 }
 Result<ByteVector> base64url_decode(std::string_view text) {
     return kBase64Url.decode(text);
+}
+std::string base64_encode(Bytes bytes) {
+    std::string text = kBase64.encode(bytes);
+    text.append((4 - text.size() % 4) % 4, '=');
+    return text;
+}
+Result<ByteVector> base64_decode(std::string_view text) {
+    std::string letters(text);
+    std::erase_if(letters, [](char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; });
+    if (letters.size() % 4 != 0) return std::unexpected(Error::kBadParameter);
+    for (int i = 0; i < 2 && letters.ends_with('='); ++i) letters.pop_back();
+    return kBase64.decode(letters);
 }
 std::string base32hex_encode(Bytes bytes) {
     return kBase32Hex.encode(bytes);

@@ -113,7 +113,7 @@ def count(parts, modes):
         if part == "calls":
             results[part] = {mode: boot(part, mode, "--icount") for mode in CALL_MODES}
         else:
-            results[part] = {mode: boot(part, mode) for mode in modes}
+            results[part] = {mode: boot(part, mode, seconds=1500) for mode in modes}
     return results
 
 

@@ -27,6 +27,9 @@ LAYERS = {
                     "crypto knows no files, no FUSE, no log"),
     "encfs/volume": Layer(("crypto/", "encfs/volume/"), rf"{FUSE_HEADERS}|{BPF_HEADERS}|{FILE_SYSTEM_CALLS}|{LOGGING}",
                           "the volume format takes and gives bytes: no system calls, no log"),
+    "encfs/legacy": Layer(("crypto/", "encfs/volume/", "encfs/legacy/"),
+                          rf"{FUSE_HEADERS}|{BPF_HEADERS}|{FILE_SYSTEM_CALLS}|{LOGGING}",
+                          "EncFS's formats take and give bytes: no system calls, no log"),
     "encfs/lower": Layer(("crypto/bytes.h", "encfs/lower/"), rf"{FUSE_HEADERS}|{BPF_HEADERS}|sodium\.h|openssl/.*|argon2\.h",
                          "the backing directory knows nothing of encryption"),
     "encfs/core": Layer(("crypto/", "encfs/volume/", "encfs/lower/", "encfs/core/"),
@@ -81,7 +84,7 @@ BANS = [
     _ban("wipe-by-memset", r"(?<![\w.>])(?:std::|::)?(memset|bzero)\s*\(", r"^crypto/.*\.(cc|h)$",
          "the compiler may leave a memset out; secrets are wiped with sodium_memzero"),
     _ban("abort-on-data", r"(?<![\w.>])(?:std::|::)?(abort|terminate|exit|_exit|quick_exit)\s*\(",
-         r"^encfs/(volume|lower|core|fuse)/.*\.(cc|h)$", "bytes from disk give an error, never an end of the daemon",
+         r"^encfs/(volume|legacy|lower|core|fuse)/.*\.(cc|h)$", "bytes from disk give an error, never an end of the daemon",
          # A forked child whose exec failed.
          except_line=r"\b_exit\(127\)"),
     _ban("throw", r"\bthrow\b(?!\s*\()", r"^(crypto|encfs)/.*\.(cc|h)$", "errors are values: std::expected"),
