@@ -15,7 +15,7 @@ RUN = HERE.parent / "vm" / "run"
 SCRIPT = HERE / "guest_requests"
 FILES = [HERE / name for name in ("filesystems.py", "workspace.py", "tree.py", "project.py", "calls.c")]
 MODES = ("regular", "optimized", "extfuse")
-CALL_MODES = ("native", "optimized", "extfuse")
+CALL_MODES = ("native", "ext4", "optimized", "extfuse")
 METADATA = ("LOOKUP", "GETATTR", "GETXATTR")
 AGAINST = {"regular": 0.95, "optimized": 0.80}  # how much fewer of METADATA
 GOAL_MEMORY, GOAL_PER_FILE, GOAL_CALLS, GOAL_LOWER = 50e6, 6.0, 10, 2
@@ -88,21 +88,34 @@ def unpack_verdicts(by_mode):
         yield verdict(each <= GOAL_PER_FILE, f"unpack, {mode}: {each:.2f} requests a file, goal {GOAL_PER_FILE:.0f}")
 
 
+def lower_of(by_mode, name):
+    """The same call on the file system below. tmpfs keeps its names whatever is dropped: ext4 looks them up again."""
+    return by_mode["ext4" if name.endswith("dropped") else "native"]["calls"][name]
+
+
+def added(by_mode, name):
+    """How many times fewer instructions BPF adds to the call below than the daemon does."""
+    lower = lower_of(by_mode, name)
+    return (by_mode["optimized"]["calls"][name] - lower) / max(by_mode["extfuse"]["calls"][name] - lower, 1)
+
+
 def calls_table(by_mode):
-    lower, slow, fast = (by_mode[mode]["calls"] for mode in CALL_MODES)
-    lines = [[name, f"{lower[name]:,.0f}", f"{slow[name]:,.0f}", f"{fast[name]:,.0f}",
-              f"{slow[name] / fast[name]:.1f}", f"{fast[name] / lower[name]:.2f}"] for name in lower]
-    return report.grid(["instructions a call", "lower (tmpfs)", "optimized", "extfuse", "optimized / extfuse",
-                        "extfuse / lower"], lines)
+    tmpfs, ext4, slow, fast = (by_mode[mode]["calls"] for mode in CALL_MODES)
+    lines = [[name, *(f"{calls[name]:,.0f}" for calls in (tmpfs, ext4, slow, fast)), f"{slow[name] / fast[name]:.1f}",
+              f"{added(by_mode, name):.0f}", f"{fast[name] / lower_of(by_mode, name):.2f}"] for name in tmpfs]
+    return report.grid(["instructions a call", "tmpfs", "ext4", "optimized", "extfuse", "optimized / extfuse",
+                        "the same above lower", "extfuse / lower"], lines)
 
 
 def calls_verdicts(by_mode):
-    lower, slow, fast = (by_mode[mode]["calls"] for mode in CALL_MODES)
-    for name in lower:
+    slow, fast = (by_mode[mode]["calls"] for mode in ("optimized", "extfuse"))
+    for name in fast:
         if name.endswith("cached"):
             continue
-        gain, over = slow[name] / fast[name], fast[name] / lower[name]
-        yield verdict(gain >= GOAL_CALLS, f"{name}: {gain:.1f} times fewer than by the daemon, goal {GOAL_CALLS}")
+        lower, gain = lower_of(by_mode, name), slow[name] / fast[name]
+        yield verdict(gain >= GOAL_CALLS, f"{name}: {gain:.1f} times fewer than by the daemon, goal {GOAL_CALLS} (the call "
+                      f"below: {slow[name] / lower:.1f}; of what is above that: {added(by_mode, name):.0f})")
+        over = fast[name] / lower
         yield verdict(over <= GOAL_LOWER, f"{name}: {over:.2f} times the lower file system, goal {GOAL_LOWER}")
 
 
