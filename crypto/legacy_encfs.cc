@@ -156,10 +156,10 @@ void mix_old_seed(MutBytes iv, std::uint64_t seed) {
     const auto byte = [](std::uint32_t word, int index) {
         return static_cast<std::byte>(word >> (8 * index));
     };
-    const std::array<std::byte, kMostIv> mask = {
-        byte(a, 3), byte(b, 2), byte(a, 1), byte(b, 0), byte(b, 3), byte(a, 2),
-        byte(b, 1), byte(a, 0), byte(a, 0), byte(b, 1), byte(a, 2), byte(b, 3),
-        byte(a, 3), byte(b, 2), byte(a, 1), byte(b, 0)};
+    const std::array<std::byte, kMostIv> mask = {byte(a, 3), byte(b, 2), byte(a, 1), byte(b, 0),
+                                                 byte(b, 3), byte(a, 2), byte(b, 1), byte(a, 0),
+                                                 byte(a, 0), byte(b, 1), byte(a, 2), byte(b, 3),
+                                                 byte(a, 3), byte(b, 2), byte(a, 1), byte(b, 0)};
     for (std::size_t i = 0; i < iv.size(); ++i) iv[i] ^= mask[i];
 }
 
@@ -178,7 +178,7 @@ struct LegacyKey::State {
     SecretBytes secret;
     FetchedCipher cbc, cfb;
     DigestContext inner, outer;
-    std::mutex mutex;                              // of `idle` alone, never held during a call
+    std::mutex mutex;  // of `idle` alone, never held during a call
     std::vector<std::unique_ptr<Contexts>> idle;
 
     Bytes key() const { return secret.bytes().first(spec.key_size); }

@@ -56,7 +56,8 @@ class FastPath {
     // The kernel answers nothing any more. Before the file system is taken down.
     void detach();
 
-    // Mode "extfuse" where the kernel answers; keys "served_in_kernel", "denied_in_kernel" (by opcode), "map_bytes", "map_entries".
+    // Mode "extfuse" where the kernel answers; keys "served_in_kernel", "denied_in_kernel" (by
+    // opcode), "map_bytes", "map_entries".
     void add_to(nlohmann::ordered_json& stats) const;
 
   private:

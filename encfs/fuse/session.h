@@ -68,7 +68,8 @@ class Session {
     // (busy).
     bool unmount(bool lazy = false);
 
-    // Stable JSON of what is in force here: {"mode","transport","requests":{"LOOKUP":n,...},"bytes_read",...}.
+    // Stable JSON of what is in force here:
+    // {"mode","transport","requests":{"LOOKUP":n,...},"bytes_read",...}.
     std::string stats_json() const;
     void reset_stats();
     // All requests since the mount, whatever reset_stats() did.

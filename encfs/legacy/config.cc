@@ -95,11 +95,10 @@ Result<crypto::LegacyKey> user_key(const Config& config, const Parameters& param
                                    Bytes password) {
     const crypto::LegacyCipherSpec& spec = parameters.cipher;
     crypto::SecretBytes secret(spec.secret_size());
-    const auto derived =
-        config.salt.empty()
-            ? crypto::legacy_bytes_to_key(spec, password, secret.mutable_bytes())
-            : crypto::legacy_pbkdf2(password, config.salt, config.iterations,
-                                    secret.mutable_bytes());
+    const auto derived = config.salt.empty()
+                             ? crypto::legacy_bytes_to_key(spec, password, secret.mutable_bytes())
+                             : crypto::legacy_pbkdf2(password, config.salt, config.iterations,
+                                                     secret.mutable_bytes());
     if (!derived) return from_crypto(derived.error(), "key from the password");
     auto key = crypto::LegacyKey::create(spec, secret.bytes());
     if (!key) return from_crypto(key.error(), "key from the password");

@@ -183,8 +183,9 @@ Result<Config> parse_binary_config(ConfigFormat format, Bytes bytes) {
     }
     if (members.wrong()) return fail(ErrorKind::kDamaged, *members.wrong());
     if (format == ConfigFormat::kV5 && config.sub_version < kFirstSubVersion) {
-        return fail(ErrorKind::kUnsupported,
-                    fmt::format("version {} of the configuration is not known", config.sub_version));
+        return fail(
+            ErrorKind::kUnsupported,
+            fmt::format("version {} of the configuration is not known", config.sub_version));
     }
     return config;
 }

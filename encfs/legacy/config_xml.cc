@@ -153,7 +153,8 @@ std::string escaped(std::string_view text) {
 Result<Config> parse_xml_config(std::string_view text) {
     pugi::xml_document document;
     const pugi::xml_parse_result parsed = document.load_buffer(text.data(), text.size());
-    if (!parsed) return fail(ErrorKind::kDamaged, fmt::format("it is no XML: {}", parsed.description()));
+    if (!parsed)
+        return fail(ErrorKind::kDamaged, fmt::format("it is no XML: {}", parsed.description()));
     const pugi::xml_node root = document.child("boost_serialization");
     pugi::xml_node node = root.child("cfg");
     if (!node) node = root.child("config");
@@ -161,8 +162,9 @@ Result<Config> parse_xml_config(std::string_view text) {
     Config config;
     config.sub_version = sub_version_of(node);
     if (config.sub_version < kFirstSubVersion) {
-        return fail(ErrorKind::kUnsupported,
-                    fmt::format("version {} of the configuration is not known", config.sub_version));
+        return fail(
+            ErrorKind::kUnsupported,
+            fmt::format("version {} of the configuration is not known", config.sub_version));
     }
     config.creator = trimmed(node.child_value("creator"));
     Reader reader(node);
@@ -196,15 +198,17 @@ std::string xml_config(const Config& config) {
             "            <minor>{4}</minor>\n        </{0}>\n",
             name, attributes, escaped(value.name), value.major, value.minor);
     };
-    const auto flag = [](std::string_view name, bool value) { return element(name, value ? 1 : 0); };
+    const auto flag = [](std::string_view name, bool value) {
+        return element(name, value ? 1 : 0);
+    };
     std::string text =
-        "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\" ?>\n"
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
         "<!DOCTYPE boost_serialization>\n"
         "<boost_serialization signature=\"serialization::archive\" version=\"7\">\n"
         "    <cfg class_id=\"0\" tracking_level=\"0\" version=\"20\">\n";
     text += element("version", kNewestSubVersion) + element("creator", escaped(config.creator));
-    text += interface("cipherAlg", " class_id=\"1\" tracking_level=\"0\" version=\"0\"",
-                      config.cipher);
+    text +=
+        interface("cipherAlg", " class_id=\"1\" tracking_level=\"0\" version=\"0\"", config.cipher);
     text += interface("nameAlg", "", config.naming);
     text += element("keySize", config.key_bits) + element("blockSize", config.block_size);
     text += flag("plainData", config.plain_data) + flag("uniqueIV", config.unique_iv);

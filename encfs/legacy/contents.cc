@@ -93,8 +93,7 @@ Result<BlockState> ContentCodec::decode_block(std::uint64_t block_no, std::uint6
     if (layout_.holes && whole && is_zero(lower)) return BlockState::kHole;
     ByteVector opened(lower.begin(), lower.end());
     const std::uint64_t seed = block_no ^ file_iv;
-    const auto done =
-        whole ? key_->decode_blocks(opened, seed) : key_->decode_stream(opened, seed);
+    const auto done = whole ? key_->decode_blocks(opened, seed) : key_->decode_stream(opened, seed);
     if (!done) return from_crypto(done.error(), "block");
     const Bytes bytes(opened);
     // A hole that EncFS itself made within a block before it encoded that.

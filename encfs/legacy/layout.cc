@@ -16,8 +16,8 @@ std::optional<std::uint64_t> plain_size(const ContentLayout& layout, std::uint64
 
 std::uint64_t lower_size(const ContentLayout& layout, std::uint64_t plain_size) {
     if (layout.plain) return plain_size;
-    const std::uint64_t blocks = plain_size / layout.data_size() +
-                                 (plain_size % layout.data_size() != 0 ? 1 : 0);
+    const std::uint64_t blocks =
+        plain_size / layout.data_size() + (plain_size % layout.data_size() != 0 ? 1 : 0);
     return layout.header_size() + plain_size + blocks * layout.overhead();
 }
 

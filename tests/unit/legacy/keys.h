@@ -28,7 +28,8 @@ inline ByteVector joined(Bytes a, Bytes b) {
     return out;
 }
 
-inline std::shared_ptr<const LegacyKey> key_of(LegacyCipher cipher, int major, Bytes key, Bytes iv) {
+inline std::shared_ptr<const LegacyKey> key_of(LegacyCipher cipher, int major, Bytes key,
+                                               Bytes iv) {
     auto made = LegacyKey::create({cipher, major, key.size()}, joined(key, iv));
     REQUIRE(made.has_value());
     return std::make_shared<const LegacyKey>(std::move(*made));

@@ -51,9 +51,12 @@ TEST_CASE("names of EncFS match the vectors") {
              Vector{"test.txt", coding(kStream, 1), 9, "B7,,B3,,cGm4x1", 0xd308e51791abeab6},
              Vector{"test.txt", coding(kStream, 0, false), 0, "gJTIFCbUsxDKf,", 0},
              Vector{"test.txt", coding(kBlock, 4, false), 0, "WEPEybtTfat9ipNl1qoyxeD0", 0},
-             Vector{"test.txt", coding(kBlock, 4), 0, "uxubdtFNp1j80hv2P,zL1Kjb", 0xc5b217e9721bdaef},
-             Vector{"test.txt", coding(kBlock, 4), 9, "ueEeMN5Gz13NYczrmsJRyFdL", 0x2d322714121aa236},
-             Vector{"test.txt", coding(kBlock, 2), 9, "ueE6QpVQIC9abp24AwnvlyfB", 0x2d322714121aa236},
+             Vector{"test.txt", coding(kBlock, 4), 0, "uxubdtFNp1j80hv2P,zL1Kjb",
+                    0xc5b217e9721bdaef},
+             Vector{"test.txt", coding(kBlock, 4), 9, "ueEeMN5Gz13NYczrmsJRyFdL",
+                    0x2d322714121aa236},
+             Vector{"test.txt", coding(kBlock, 2), 9, "ueE6QpVQIC9abp24AwnvlyfB",
+                    0x2d322714121aa236},
              Vector{"test.txt", coding(kBlock32, 4), 9, "2VCSKMZOI27BFSRE27XFDPVO6DF5F",
                     0x2d322714121aa236},
              Vector{"0123456789abcdef", coding(kStream, 2), 0, "xUHxoyh02UOEO0nEjZv4WdPO",
@@ -95,8 +98,8 @@ TEST_CASE("what is no name of the volume is told apart") {
     std::string lower = block32.encode("test.txt", 0)->text;
     for (char& c : lower) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
     CHECK(refusal(block32, lower) == ErrorKind::kNotVolumeName);
-    for (const std::string_view bad : {std::string_view(""), std::string_view("a/b"),
-                                       std::string_view("a\0b", 3)}) {
+    for (const std::string_view bad :
+         {std::string_view(""), std::string_view("a/b"), std::string_view("a\0b", 3)}) {
         CHECK(block.encode(bad, 0).error().kind == ErrorKind::kBadParameter);
     }
     CHECK(block.encode("..", 7)->text == "..");
@@ -134,7 +137,8 @@ TEST_CASE("symlink targets are coded wherever the link is") {
     for (const auto& codec :
          {NameCodec(aes_key(), coding(kBlock, 4)), NameCodec(aes_key(), coding(kStream, 2, false)),
           NameCodec(aes_key(), coding(kNull, 1, false))}) {
-        for (const char* target : {"a", "a/b/c", "../up/./x", "a//b/", "/abs/olute/path", "..", "./"}) {
+        for (const char* target :
+             {"a", "a/b/c", "../up/./x", "a//b/", "/abs/olute/path", "..", "./"}) {
             INFO(target);
             const auto lower = codec.encode_target(target);
             REQUIRE(lower.has_value());
@@ -146,7 +150,8 @@ TEST_CASE("symlink targets are coded wherever the link is") {
     const NameCodec block(aes_key(), coding(kBlock, 4));
     // The first component is that of the root, the second follows from it.
     const auto first = block.encode("a", 0);
-    CHECK(block.encode_target("a/b").value() == first->text + "/" + block.encode("b", first->chain)->text);
+    CHECK(block.encode_target("a/b").value() ==
+          first->text + "/" + block.encode("b", first->chain)->text);
     // Without a chain, and the whole of it as one name.
     CHECK(block.encode_target("/test.txt").value() == "+WEPEybtTfat9ipNl1qoyxeD0");
     CHECK(block.decode_target(block.encode_target("/").value()).value() == "/");

@@ -37,16 +37,22 @@ TEST_CASE("stream coding of EncFS matches the vectors") {
     CHECK(stream_encoded(*key, counted(8), 5) == "c33213cd4737fa5e");
     CHECK(stream_encoded(*key, counted(8), ~std::uint64_t{0}) == "ce5efb64266bf215");
     CHECK(stream_encoded(*key, counted(100), 7) ==
-          "61e2ff9cd94d5a17262da418dfc90ff6783b6379f29206f2bbe6c8fdd066db9ba0c2443e8777bb50d8ae8e0c8ddbbe22"
-          "c14a7e939389df5c7c86f2ec3aa44e324241644d8373808c62249597afef5aa409d4bcba38010ad74a81efac01d60eb4"
+          "61e2ff9cd94d5a17262da418dfc90ff6783b6379f29206f2bbe6c8fdd066db9ba0c2443e8777bb50d8ae8e0c"
+          "8ddbbe22"
+          "c14a7e939389df5c7c86f2ec3aa44e324241644d8373808c62249597afef5aa409d4bcba38010ad74a81efac"
+          "01d60eb4"
           "8740a31d");
     CHECK(stream_encoded(*aes_key(2), counted(100), 7) ==
-          "4e8e4a2ffd14812f067347d4fc37b78bcdabb47a986c760e53771a64662e9ec8968f61a9dc97c1b344a4bb31489cff2f"
-          "5aa7c444f68bd780d87ac7d516deca8f9e353ece0f5e71c43ba6829baa152a62a2ea8ceeac9535773f1d4980f691bc55"
+          "4e8e4a2ffd14812f067347d4fc37b78bcdabb47a986c760e53771a64662e9ec8968f61a9dc97c1b344a4bb31"
+          "489cff2f"
+          "5aa7c444f68bd780d87ac7d516deca8f9e353ece0f5e71c43ba6829baa152a62a2ea8ceeac9535773f1d4980"
+          "f691bc55"
           "aa1ac75a");
     CHECK(stream_encoded(*blowfish_key(), counted(100), 7) ==
-          "fdfe9a84c066f5149b6e0b9ec776347379d8297c5ca6a617b875881508ddb96af318c83ed720c24fd441741ffa276f7c"
-          "5d5b20685555abd5c9fd2637fa24b3cb7f2c69eb1c72154c01012c28e0582dcbfdcb82b2e381c9d73233c55224fe4b2e"
+          "fdfe9a84c066f5149b6e0b9ec776347379d8297c5ca6a617b875881508ddb96af318c83ed720c24fd441741f"
+          "fa276f7c"
+          "5d5b20685555abd5c9fd2637fa24b3cb7f2c69eb1c72154c01012c28e0582dcbfdcb82b2e381c9d73233c552"
+          "24fe4b2e"
           "6554cbf6");
 }
 
@@ -68,8 +74,8 @@ TEST_CASE("every cipher, key size and major of EncFS codes there and back") {
         for (std::uint64_t bits = 128; bits <= 256; bits += 32) {
             const std::size_t size = crypto::legacy_key_size(cipher, bits);
             for (const int major : {1, 2, 3}) {
-                const auto key =
-                    key_of(cipher, major, counted(size), counted(crypto::legacy_block_size(cipher)));
+                const auto key = key_of(cipher, major, counted(size),
+                                        counted(crypto::legacy_block_size(cipher)));
                 stream_encoded(*key, counted(77), 0x0123456789abcdef);
                 ByteVector blocks = counted(64);
                 REQUIRE(key->encode_blocks(blocks, 9));
