@@ -88,7 +88,11 @@ void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat* attr, int to_set,
     change.mtime = attr->st_mtim;
     if (to_set & FUSE_SET_ATTR_ATIME_NOW) change.atime.tv_nsec = UTIME_NOW;
     if (to_set & FUSE_SET_ATTR_MTIME_NOW) change.mtime.tv_nsec = UTIME_NOW;
-    reply_attr(req, state, node, state.fs.setattr(node, change));
+    const auto changed = state.fs.setattr(node, change);
+    // A part of it may be done, and the kernel keeps what it knew when it is told of a failure.
+    // With no range of pages this waits for nothing.
+    if (!changed) fuse_lowlevel_notify_inval_inode(state.session, node, -1, 0);
+    reply_attr(req, state, node, changed);
 }
 
 void op_readlink(fuse_req_t req, fuse_ino_t node) {
