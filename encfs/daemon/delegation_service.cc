@@ -180,6 +180,11 @@ class Service {
         socklen_t size = sizeof peer;
         if (!client || ::getsockopt(client.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
             return;
+        // Somebody called root whom root confined must not speak for root's own mounts.
+        if (peer.uid == 0) {
+            (void)send(client.get(), bytes_of(refused("root's daemon needs CAP_SYS_ADMIN itself")));
+            return;
+        }
         const auto ticket = ledger_.admit(peer.uid, std::chrono::steady_clock::now());
         if (!ticket) {
             (void)send(client.get(), bytes_of(refused(ticket.error())));

@@ -15,11 +15,11 @@ import sys
 import time
 from pathlib import Path
 
-from guest import (LIBC, Volume, as_user, bpf_map_count, equal, error_of, expect, extencfs, fresh_stat, is_mounted,
+from guest import (LIBC, Volume, as_user, bpf_map_count, equal, error_of, expect, extencfs, fresh_fstat, fresh_stat,
                    run_checks, wait_for)
 
 SOCKET = "/run/extencfs-fastpath/socket"
-ALICE, MALLORY = 1000, 1001
+ALICE, MALLORY = 1000, 1  # such as there are on Debian: fusermount3 wants their names
 ROUNDS = 100
 VERSION, OPEN, ATTACH, DETACH = 1, 1, 2, 3
 SYS_BPF, MAP_UPDATE, MAP_GET_FD_BY_ID = 321, 2, 14
@@ -81,9 +81,7 @@ class OwnVolume(Volume):
 
     def within(self, action):
         """What action() returns, as the owner."""
-        said = as_user(self.user, self.user, [], action)
-        expect(not str(said).startswith("broken"), said)
-        return said
+        return says(self.user, action)
 
 
 class Client:
@@ -183,7 +181,7 @@ def without_the_service():
 def served_for_an_ordinary_user():
     maps = bpf_map_count()
     with Service() as service:
-        equal(bpf_map_count(), maps, "maps of a service without clients")
+        wait_for(lambda: bpf_map_count() == maps, "the end of the maps that the service tried")
         volume = OwnVolume()
         with volume.mounted():
             stats = volume.stats()
@@ -249,7 +247,8 @@ def kill_the_daemon():
             held = opened_by(ALICE, volume.mountpoint / "file")
             os.kill(volume.daemon_pid(), signal.SIGKILL)
             wait_for(lambda: volume.daemon_pid() is None, "the daemon's end")
-            expect(error_of(lambda: os.fstat(held)) in (errno.ENOTCONN, errno.ECONNABORTED), "still answers")
+            said = volume.within(lambda: error_of(lambda: fresh_fstat(held)))
+            expect(said in (errno.ENOTCONN, errno.ECONNABORTED), f"the mount of a killed daemon says {said}")
             wait_for(lambda: not service.workers(), "the worker's end")
             wait_for(lambda: bpf_map_count() == maps, "the maps' end")
             os.close(held)
@@ -265,23 +264,23 @@ def mounts_of_others_are_refused():
             alices, roots_own = opened_by(ALICE, top), os.open(roots, os.O_RDONLY)
             expect("Permission denied" in says(MALLORY, lambda: attaching(alices)), "attached to Alice's mount")
             expect("Permission denied" in says(MALLORY, lambda: attaching(roots_own)), "attached to root's mount")
-            expect("Permission denied" in says(0, lambda: attaching(alices)), "root attached to Alice's mount")
+            expect("CAP_SYS_ADMIN itself" in says(0, lambda: Client().greeting[0]), "root, without capabilities or with")
             equal(says(ALICE, lambda: attaching(alices)), "granted", "Alice, to her own")
-            os.close(alices)
-            os.close(roots_own)
+            list(map(os.close, (alices, roots_own)))
 
 
 def what_is_no_mount_is_refused():
     with Service():
         volume = OwnVolume()
         with volume.mounted(mode="optimized") as top:
-            pipe, one = os.pipe(), socket.socketpair()
+            pipe, ends = os.pipe(), socket.socketpair()
             for what, descriptor in (("/tmp", os.open("/tmp", os.O_RDONLY)), ("/dev/null", os.open("/dev/null", os.O_RDWR)),
                                      ("/dev/fuse", os.open("/dev/fuse", os.O_RDWR)), ("a pipe", pipe[0]),
-                                     ("a socket", one[0].fileno()), ("O_PATH", opened_by(ALICE, top, os.O_PATH))):
+                                     ("a socket", ends[0].detach()), ("O_PATH", opened_by(ALICE, top, os.O_PATH))):
                 said = says(ALICE, lambda fd=descriptor: attaching(fd))
                 expect("cannot attach" in said, f"{what}: {said}")
-                os.close(os.dup(descriptor))
+                os.close(descriptor)
+            os.close(pipe[1])
 
 
 def only_his_own_maps():
@@ -444,7 +443,6 @@ def one_service_at_a_time():
 
 
 if __name__ == "__main__":
-    expect(not is_mounted("/run/extencfs-fastpath"), "nothing there")
     sys.exit(run_checks([
         without_the_service, served_for_an_ordinary_user, changes_are_seen_at_once, kill_the_daemon,
         mounts_of_others_are_refused, what_is_no_mount_is_refused, only_his_own_maps, garbage_and_stalls_disturb_nobody,
