@@ -192,7 +192,7 @@ XF_ASSERT_AT(struct xf_bucket, way, 8);
 
 struct xf_config {
 	__u32 abi_version;	/* XF_ABI_VERSION */
-	__u32 node_count;	/* entries of "nodes": slots 0 .. node_count - 1 */
+	__u32 node_count;	/* entries of "nodes", a power of two: slots 0 .. node_count - 1 */
 	__u32 bucket_mask;	/* entries of "buckets" - 1 */
 	__u32 xattr_namespaces;	/* XF_NS_*: where the daemon says ENODATA for absent */
 	__u64 tag_key[2];	/* random for each mount */

@@ -11,6 +11,9 @@
 #include "bpf/abi.h"
 #include "bpf/order.bpf.h"
 
+/* Set by the loader before load; constants to the verifier. */
+const volatile struct xf_config config SEC(".rodata.config");
+
 /* Sizes are the loader's to set. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -57,11 +60,21 @@ static __always_inline void count(__u32 opcode, enum xf_outcome outcome)
 
 /* ---- records ---- */
 
+/*
+ * Slots come from the buckets and from requests, which an ordinary user writes, and the kernel does not keep what
+ * root loads from speculating past its check of an index.  So the index is masked; what is compared is a copy, of
+ * which the compiler does not know that it is the same, so that it cannot put the slot in the masked one's place.
+ */
 static __always_inline struct xf_node *node_of(__u64 nodeid)
 {
 	__u32 slot = xf_slot(nodeid);
+	__u32 masked = slot & (config.node_count - 1);
+	__u32 copy = masked;
 
-	return bpf_map_lookup_elem(&nodes, &slot);	/* NULL beyond the array */
+	barrier_var(copy);
+	if (copy != slot)
+		return NULL;	/* beyond the array */
+	return bpf_map_lookup_elem(&nodes, &masked);
 }
 
 /* True if what it gives is what the daemon published of @nodeid, whole. */

@@ -20,9 +20,6 @@
 extern int extfuse_in(struct extfuse_ctx *ctx, __u32 off, void *dst, __u32 dst__sz) __ksym;
 extern int extfuse_out(struct extfuse_ctx *ctx, const void *src, __u32 src__sz) __ksym;
 
-/* Set by the loader before load; constants to the verifier. */
-const volatile struct xf_config config SEC(".rodata.config");
-
 /* ---- counting, refusing ---- */
 
 /* @ret as the handler gives it: EXTFUSE_PASS or an answer. */

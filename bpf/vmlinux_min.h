@@ -105,6 +105,8 @@ struct extfuse_ops {
 	int (*open)(struct extfuse_ctx *ctx);
 	int (*opendir)(struct extfuse_ctx *ctx);
 	__u32 fd;		/* an open file on the mount, looked up at attach */
+	__u32 flags;		/* EXTFUSE_OPS_* (kernel/uapi/extfuse.h) */
+	__u32 uid;		/* with EXTFUSE_OPS_OF_USER */
 };
 
 #pragma clang attribute pop

@@ -67,6 +67,8 @@ typedef int (*extfuse_answer_fn)(struct extfuse_ctx *ctx);
  * @opendir: answers FUSE_OPENDIR
  * @before: told of each synchronous request that changes something, before the daemon can see it
  * @fd: an open file on the mount; means something only while the program is being attached
+ * @flags: EXTFUSE_OPS_*
+ * @uid: with EXTFUSE_OPS_OF_USER, whose mount it has to be
  *
  * uapi/extfuse.h says what the answering members return. All of them run in the context of the caller, under RCU, and
  * must not sleep. A member left out passes.
@@ -82,6 +84,8 @@ struct extfuse_ops {
 	int (*opendir)(struct extfuse_ctx *ctx);
 	void (*before)(struct extfuse_ctx *ctx);
 	u32 fd;
+	u32 flags;
+	u32 uid;
 };
 
 /* dispatch.c: the hook, and which program belongs to which connection. */

@@ -68,6 +68,7 @@ cat <<'END'
 #include <linux/compiler.h>
 #include <linux/stddef.h>
 #include <linux/types.h>
+#include <linux/uidgid.h>
 
 struct fuse_conn;
 struct fuse_mount;
@@ -84,6 +85,7 @@ define fuse_mount
 echo
 getter fuse_conn_user_ns fuse_conn user_ns 'struct user_namespace *'
 getter fuse_conn_pid_ns fuse_conn pid_ns 'struct pid_namespace *'
+getter fuse_conn_user_id fuse_conn user_id 'kuid_t '
 
 # The connection is up: a member of fuse_conn, in later kernels of what fuse_conn->chan points to.
 if [ -n "$(offset fuse_conn connected 'unsigned int ')" ]; then

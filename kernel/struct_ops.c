@@ -8,15 +8,18 @@
 #include <linux/bpf_verifier.h>
 #include <linux/btf.h>
 #include <linux/capability.h>
+#include <linux/cred.h>
 #include <linux/file.h>
 #include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <linux/module.h>
 #include <linux/string.h>
+#include <linux/uidgid.h>
 #include <linux/version.h>
 
 #include "extfuse.h"
+#include "extfuse_layout.h"
 #include "uapi/extfuse.h"
 
 static int extfuse_ops_init(struct btf *btf)
@@ -54,6 +57,14 @@ static int extfuse_ops_init_member(const struct btf_type *t, const struct btf_me
 	case offsetof(struct extfuse_ops, fd):
 		ops->fd = uops->fd;
 		return 1;
+	case offsetof(struct extfuse_ops, flags):
+		if (uops->flags & ~EXTFUSE_OPS_OF_USER)
+			return -EINVAL;
+		ops->flags = uops->flags;
+		return 1;
+	case offsetof(struct extfuse_ops, uid):
+		ops->uid = uops->uid;
+		return 1;
 	}
 	return 0;
 }
@@ -67,6 +78,17 @@ static bool extfuse_is_fuse(const struct super_block *sb)
 		if (!strcmp(sb->s_type->name, types[i]))
 			return sb->s_magic == FUSE_SUPER_MAGIC;
 	return false;
+}
+
+/*
+ * Compared as the kernel knows them: the user_id= that a mount of another user namespace shows is counted there. An id
+ * that the caller's namespace does not have is nobody's.
+ */
+static bool extfuse_is_of_user(const struct super_block *sb, u32 uid)
+{
+	const struct fuse_mount *fm = sb->s_fs_info;
+
+	return uid_eq(fuse_conn_user_id(fm->fc), make_kuid(current_user_ns(), uid));
 }
 
 static int extfuse_attach(const struct extfuse_ops *ops)
@@ -83,6 +105,8 @@ static int extfuse_attach(const struct extfuse_ops *ops)
 	/* A program speaks for the daemon, to everybody who uses the mount: a delegated BPF token is not enough. */
 	else if (!ns_capable(sb->s_user_ns, CAP_SYS_ADMIN))
 		err = -EPERM;
+	else if (ops->flags & EXTFUSE_OPS_OF_USER && !extfuse_is_of_user(sb, ops->uid))
+		err = -EACCES;
 	else
 		err = extfuse_dispatch_add(sb, ops);
 	fput(file);

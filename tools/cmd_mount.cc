@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <grp.h>
-#include <pwd.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
 #include <iterator>
 #include <map>
@@ -14,6 +11,7 @@
 #include "encfs/daemon/mount_session.h"
 #include "tools/command.h"
 #include "tools/mount_options.h"
+#include "tools/numbers.h"
 #include "tools/password_source.h"
 #include "tools/progress.h"
 
@@ -53,16 +51,6 @@ std::string absolute(const std::string& path) {
     return real ? std::string(real.get()) : path;
 }
 
-// The whole text as a number.
-template <typename Number>
-std::optional<Number> parse_number(const std::string& text) {
-    Number number{};
-    const char* const last = text.data() + text.size();
-    const auto [end, error] = std::from_chars(text.data(), last, number);
-    if (error != std::errc{} || end != last) return std::nullopt;
-    return number;
-}
-
 std::optional<std::chrono::milliseconds> parse_minutes(const std::string& text) {
     const auto minutes = parse_number<double>(text);
     if (!minutes || !(*minutes >= 0 && *minutes <= kMostIdleMinutes)) return std::nullopt;
@@ -94,35 +82,18 @@ std::expected<void, std::string> choose_ways(const MountFlags& flags, fuse::Moun
     return {};
 }
 
-// A number, or the id that `find` knows by that name.
-template <typename Find>
-std::optional<std::uint32_t> parse_id(const std::string& text, Find find) {
-    const auto id = parse_number<std::uint32_t>(text);
-    return id && *id != UINT32_MAX ? id : find(text);
-}
-
-std::optional<std::uint32_t> uid_named(const std::string& name) {
-    const struct passwd* found = ::getpwnam(name.c_str());
-    return found ? std::optional<std::uint32_t>(found->pw_uid) : std::nullopt;
-}
-
-std::optional<std::uint32_t> gid_named(const std::string& name) {
-    const struct group* found = ::getgrnam(name.c_str());
-    return found ? std::optional<std::uint32_t>(found->gr_gid) : std::nullopt;
-}
-
 std::expected<void, std::string> rule_access(const MountFlags& flags,
                                              daemon::MountRequest& request) {
     daemon::AccessRules& rules = request.access;
     rules.deny_root = flags.deny_root;
     rules.guard_lower = flags.guard_lower;
     for (const std::string& text : flags.allow_uids) {
-        const auto uid = parse_id(text, uid_named);
+        const auto uid = parse_uid(text);
         if (!uid) return bad("there is no user " + text);
         rules.allow_uids.push_back(*uid);
     }
     for (const std::string& text : flags.allow_gids) {
-        const auto gid = parse_id(text, gid_named);
+        const auto gid = parse_gid(text);
         if (!gid) return bad("there is no group " + text);
         rules.allow_gids.push_back(*gid);
     }

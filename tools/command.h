@@ -19,6 +19,7 @@ void add_unmount(CLI::App& root, int& exit_code);
 void add_info(CLI::App& root, int& exit_code);
 void add_stats(CLI::App& root, int& exit_code);
 void add_speed(CLI::App& root, int& exit_code);
+void add_fastpath_service(CLI::App& root, int& exit_code);
 
 // Prints "extencfs: <sentence>" on stderr; returns the exit code.
 ExitCode tell(const daemon::Failure& failure);

@@ -32,6 +32,7 @@ int run(int argc, char** argv) {
     extencfs::tools::add_info(root, exit_code);
     extencfs::tools::add_stats(root, exit_code);
     extencfs::tools::add_speed(root, exit_code);
+    extencfs::tools::add_fastpath_service(root, exit_code);
     try {
         root.parse(argc, argv);
     } catch (const CLI::Success& success) {

@@ -17,6 +17,7 @@
 #include "crypto/random.h"
 #include "encfs/lower/fd.h"
 #include "encfs/meta/bpf_sink.h"
+#include "encfs/meta/delegation_client.h"
 #include "encfs/meta/loader.h"
 #include "encfs/meta/records.h"
 
@@ -88,15 +89,37 @@ std::unexpected<Failure> cannot_open(int error) {
                 errno_text(error), "); try again, or without the kernel fast path");
 }
 
+// Loaded by this process, or for it.
+struct Loaded {
+    std::unique_ptr<meta::KernelAnswers> answers;
+    KernelFastPath* own = nullptr;  // the same, where it is this process's: only that takes rules
+};
+
+meta::FastPathResult<Loaded> load(const meta::FastPathConfig& config, bool delegated) {
+    if (delegated) {
+        auto opened = meta::DelegatedFastPath::open(config);
+        if (!opened) return std::unexpected(opened.error());
+        return Loaded{std::move(*opened)};
+    }
+    auto own = KernelFastPath::load(config);
+    if (!own) return std::unexpected(own.error());
+    auto kept = std::make_unique<KernelFastPath>(std::move(*own));
+    KernelFastPath* const same = kept.get();
+    return Loaded{std::move(kept), same};
+}
+
 }  // namespace
 
 struct FastPath::State {
-    std::optional<KernelFastPath> kernel;
+    Loaded kernel;
+    bool demanded = false;
     std::unique_ptr<meta::Records> records;
     std::shared_ptr<meta::BpfSink> sink;
     AccessRules rules;
 
-    mutable std::mutex mutex;  // the loader has one caller at a time
+    mutable std::mutex mutex;  // the loader has one caller at a time; guards the note too
+    std::string note;          // what went wrong later
+    bool was_attached = false;
     std::condition_variable stopped;
     bool stopping = false;
     std::thread teller;  // of refusals
@@ -109,7 +132,7 @@ void FastPath::State::tell_refusals(Log& log) {
     std::unique_lock lock(mutex);
     while (!stopping) {
         stopped.wait_for(lock, kBetweenDenials, [this] { return stopping; });
-        kernel->drain_denials([&log](const xf_denial& denial) {
+        kernel.own->drain_denials([&log](const xf_denial& denial) {
             const std::string_view command(denial.comm, ::strnlen(denial.comm, sizeof denial.comm));
             log.write(LogLevel::kWarning, "denied", "refused uid {}, pid {} ({}): {}", denial.uid,
                       denial.tgid, command, meta::hook_name(denial.hook));
@@ -121,7 +144,8 @@ void FastPath::State::stop() {
     {
         std::lock_guard lock(mutex);
         stopping = true;
-        kernel->detach();
+        was_attached = false;
+        kernel.answers->detach();
     }
     stopped.notify_all();
     if (teller.joinable()) teller.join();
@@ -145,7 +169,9 @@ Outcome<std::unique_ptr<FastPath>> FastPath::make(const fuse::MountOptions& moun
                     "leave one of them out");
     if (!answers && !rules.any()) return nullptr;
     const auto probe = KernelFastPath::probe();
-    if (answers && !probe.metadata.empty()) {
+    // Rules are for root, who loads by himself.
+    const bool delegated = answers && !rules.any() && probe.could_be_delegated();
+    if (answers && !probe.metadata.empty() && !delegated) {
         if (demanded)
             return fail(FailureKind::kFastPath, "the kernel fast path cannot be had (",
                         joined(probe.metadata), kSeeReadme);
@@ -161,24 +187,25 @@ Outcome<std::unique_ptr<FastPath>> FastPath::make(const fuse::MountOptions& moun
     if (!config) return fail(FailureKind::kOther, "the kernel gives no random numbers; try again");
     config->metadata = answers;
     config->access = rules.any();
-    auto kernel = KernelFastPath::load(*config);
+    auto kernel = load(*config, delegated);
     if (!kernel) {
         if (demanded || rules.any())
-            return fail(FailureKind::kFastPath, "the kernel fast path cannot be loaded (",
-                        kernel.error(), kSeeReadme);
+            return fail(FailureKind::kFastPath, "the kernel fast path cannot be ",
+                        delegated ? "had (" : "loaded (", kernel.error(), kSeeReadme);
         notes.push_back("extfuse: " + kernel.error());
         return nullptr;
     }
     auto state = std::make_unique<State>();
     state->rules = rules;
-    state->kernel.emplace(std::move(*kernel));
+    state->kernel = std::move(*kernel);
+    state->demanded = demanded;
     if (answers) {
         meta::RecordSettings settings;
         settings.tag_key = config->tag_key;
         settings.attr_valid_s = static_cast<std::uint64_t>(fuse::cache_times(mount).attr_s);
         settings.always_absent = meta::kSecurityXattrs;
-        state->records = std::make_unique<meta::Records>(state->kernel->nodes(),
-                                                         state->kernel->buckets(), settings);
+        state->records = std::make_unique<meta::Records>(
+            state->kernel.answers->nodes(), state->kernel.answers->buckets(), settings);
         state->sink = std::make_shared<meta::BpfSink>(*state->records, config->nodes / 2);
     }
     return std::unique_ptr<FastPath>(new FastPath(std::move(state)));
@@ -204,7 +231,7 @@ Outcome<void> FastPath::enforce(const std::string& mountpoint, int lower_dir, Lo
     policy.allow_gids = rules.allow_gids;
     policy.lower_dir = rules.guard_lower ? lower_dir : -1;
     std::lock_guard lock(state.mutex);
-    if (auto set = state.kernel->set_policy(top.get(), policy); !set)
+    if (auto set = state.kernel.own->set_policy(top.get(), policy); !set)
         return fail(FailureKind::kFastPath, "the kernel does not take the rules of access (",
                     set.error(), kLeaveRulesOut);
     state.teller = std::thread([&state, &log] { state.tell_refusals(log); });
@@ -217,9 +244,13 @@ Outcome<void> FastPath::attach(const std::string& mountpoint) {
     const lower::Fd top(::open(mountpoint.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!top) return cannot_open(errno);
     std::lock_guard lock(state.mutex);
-    if (auto attached = state.kernel->attach(top.get()); !attached)
+    const auto attached = state.kernel.answers->attach(top.get());
+    state.was_attached = attached.has_value();
+    if (attached) return {};
+    if (state.demanded || state.kernel.own != nullptr)
         return fail(FailureKind::kFastPath, "the kernel fast path cannot be attached (",
                     attached.error(), kSeeReadme);
+    state.note = "extfuse: " + attached.error();
     return {};
 }
 
@@ -227,15 +258,24 @@ void FastPath::detach() {
     state_->stop();
 }
 
+std::vector<std::string> FastPath::notes() const {
+    std::lock_guard lock(state_->mutex);
+    if (!state_->note.empty()) return {state_->note};
+    if (state_->was_attached && !state_->kernel.answers->attached())
+        return {"extfuse: extencfs fastpath-service has ended; the next mount has it again"};
+    return {};
+}
+
 void FastPath::add_to(Json& stats) const {
     std::lock_guard lock(state_->mutex);
-    const auto counters = state_->kernel->counters();
-    if (!counters) return;
-    if (state_->sink) stats["mode"] = "extfuse";
-    stats["served_in_kernel"] = by_opcode(counters->served);
-    stats["denied_in_kernel"] = by_opcode(counters->denied);
-    stats["map_bytes"] = state_->kernel->map_bytes();
-    stats["map_entries"] = state_->kernel->map_entries();
+    const meta::KernelAnswers& kernel = *state_->kernel.answers;
+    if (kernel.attached()) stats["mode"] = "extfuse";
+    stats["map_bytes"] = kernel.map_bytes();
+    stats["map_entries"] = kernel.map_entries();
+    if (const auto counters = kernel.counters()) {
+        stats["served_in_kernel"] = by_opcode(counters->served);
+        stats["denied_in_kernel"] = by_opcode(counters->denied);
+    }
 }
 
 }  // namespace extencfs::daemon

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel fast path of one mount (bpf/README.md): decides whether it is used, puts it together,
-// and tells what it did.
+// The kernel fast path of one mount (bpf/README.md): decides whether it is used and who loads it,
+// this process or the service for those without the privilege (ADR 0010), puts it together, and
+// tells what it did.
 #pragma once
 
 #include <sys/types.h>
@@ -34,7 +35,7 @@ constexpr unsigned kDefaultMapMb = 25;
 constexpr unsigned kLeastMapMb = 1;
 constexpr unsigned kMostMapMb = 4096;
 
-// THREADS: enforce, attach and detach one after the other; add_to from any.
+// THREADS: enforce, attach and detach one after the other; notes and add_to from any.
 class FastPath {
   public:
     // Null, with a line in `notes` that says what is missing, where it is neither demanded nor
@@ -51,10 +52,14 @@ class FastPath {
     // From now on the kernel refuses whom the rules do not admit. To be called before the mount is
     // served, so that nobody comes first. `lower_dir`: the volume's directory. ERRORS: kFastPath.
     Outcome<void> enforce(const std::string& mountpoint, int lower_dir, Log& log);
-    // From now on the kernel answers. The mount is served by other threads. ERRORS: kFastPath.
+    // From now on the kernel answers. The mount is served by other threads. ERRORS: kFastPath;
+    // where it is not demanded and somebody else would have attached, a note instead.
     Outcome<void> attach(const std::string& mountpoint);
     // The kernel answers nothing any more. Before the file system is taken down.
     void detach();
+
+    // What is missing since the mount, a sentence each.
+    std::vector<std::string> notes() const;
 
     // Mode "extfuse" where the kernel answers; keys "served_in_kernel", "denied_in_kernel" (by
     // opcode), "map_bytes", "map_entries".

@@ -139,6 +139,8 @@ struct Serving {
     std::vector<std::string> all_notes() const {
         auto all = session.feature_notes();
         all.insert(all.end(), notes.begin(), notes.end());
+        if (fast_path != nullptr)
+            for (std::string& note : fast_path->notes()) all.push_back(std::move(note));
         return all;
     }
 };

@@ -44,7 +44,7 @@ typedef uint64_t xf_token_t;
 /* size: sizeof(struct xf_options), so that it can grow. Zeros are the defaults. */
 struct xf_options {
     size_t size;
-    uint32_t nodes;       /* 0: 65536, 16 MiB */
+    uint32_t nodes;       /* a power of two; 0: 65536, 16 MiB */
     uint32_t buckets;     /* a power of two; 0: 65536, 8.5 MiB */
     double entry_timeout; /* as in struct fuse_entry_param */
     double attr_timeout;

@@ -23,7 +23,12 @@ constexpr const char* kMembers[] = {"lookup",    "getattr", "statx", "getxattr",
 struct OpsImage {
     bpf_program* members[std::size(kMembers)];
     std::uint32_t fd;
+    std::uint32_t flags;
+    std::uint32_t uid;
 };
+// What an older module does not have, and then does not check.
+constexpr const char* kOfUserMembers[] = {"flags", "uid"};
+constexpr std::uint32_t kOfUser = 1;  // EXTFUSE_OPS_OF_USER of kernel/uapi/extfuse.h
 
 // Maps that both objects declare, and that exist once (policy.bpf.h).
 constexpr const char* kSharedMaps[] = {"policy", "allow_uid", "denials", "denial_log", "log_rate"};
@@ -52,24 +57,6 @@ xf_config wire_config(const FastPathConfig& config) {
     set_seconds(config.entry_timeout, wire.entry_valid, wire.entry_valid_nsec);
     set_seconds(config.negative_timeout, wire.negative_valid, wire.negative_valid_nsec);
     return wire;
-}
-
-// The map's value for each processor, added up.
-template <typename Value>
-FastPathResult<Value> sum_of_processors(const bpf_map* map) {
-    const int processors = libbpf_num_possible_cpus();
-    if (processors < 0) return std::unexpected(std::string("cannot count the processors"));
-    static_assert(sizeof(Value) % sizeof(std::uint64_t) == 0);
-    std::vector<Value> values(processors);
-    const std::uint32_t zero = 0;
-    if (bpf_map_lookup_elem(bpf_map__fd(map), &zero, values.data()) != 0)
-        return std::unexpected(refusal("cannot read the counters"));
-    std::array<std::uint64_t, sizeof(Value) / sizeof(std::uint64_t)> sum{};
-    for (const Value& value : values) {
-        const auto words = std::bit_cast<decltype(sum)>(value);
-        for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += words[i];
-    }
-    return std::bit_cast<Value>(sum);
 }
 
 bool is_shared(const bpf_map* map) {
@@ -145,6 +132,14 @@ FastPathResult<void> KernelFastPath::State::load_metadata(const FastPathConfig& 
     mount_slot = Descriptor(::open("/dev/null", O_PATH | O_CLOEXEC));
     if (mount_slot.get() < 0) return std::unexpected(refusal("cannot open /dev/null"));
     image->fd = mount_slot.get();
+    if (wanted.of_user) {
+        if (!unknown_members(kOfUserMembers).empty())
+            return std::unexpected(
+                std::string("the loaded module extfuse is too old to tell whose mount it is; load "
+                            "a newer one"));
+        image->flags = kOfUser;
+        image->uid = *wanted.of_user;
+    }
     // An older module: what it does not offer, the daemon answers.
     for (const std::string& unknown : unknown_members(kMembers)) {
         const auto at = std::ranges::find(kMembers, unknown) - std::begin(kMembers);
@@ -154,9 +149,10 @@ FastPathResult<void> KernelFastPath::State::load_metadata(const FastPathConfig& 
 
     if (auto loaded = load_object(object, "cannot load the programs that answer"); !loaded)
         return loaded;
-    auto mapped_nodes = MappedArray::map(nodes_map);
+    auto mapped_nodes = MappedArray::map(bpf_map__fd(nodes_map), wanted.nodes, sizeof(xf_node));
     if (!mapped_nodes) return std::unexpected(mapped_nodes.error());
-    auto mapped_buckets = MappedArray::map(buckets_map);
+    auto mapped_buckets =
+        MappedArray::map(bpf_map__fd(buckets_map), wanted.buckets, sizeof(xf_bucket));
     if (!mapped_buckets) return std::unexpected(mapped_buckets.error());
     nodes = std::move(*mapped_nodes);
     buckets = std::move(*mapped_buckets);
@@ -195,7 +191,8 @@ FastPathResult<void> KernelFastPath::State::open_log() {
 FastPathResult<KernelFastPath> KernelFastPath::load(const FastPathConfig& config) {
     if (!config.metadata && !config.access)
         return std::unexpected(std::string("neither half of the fast path is wanted"));
-    if (config.nodes < 2 || !std::has_single_bit(config.buckets))
+    if (config.nodes < 2 || !std::has_single_bit(config.nodes) ||
+        !std::has_single_bit(config.buckets))
         return std::unexpected(std::string("the sizes of the fast path's arrays are not valid"));
     auto state = std::make_unique<State>();
     state->config = wire_config(config);
@@ -225,11 +222,11 @@ KernelFastPath::~KernelFastPath() {
     wipe();
 }
 
-std::span<xf_node> KernelFastPath::nodes() {
+std::span<xf_node> KernelFastPath::nodes() const {
     return {static_cast<xf_node*>(state_->nodes.data()), state_->nodes.entries()};
 }
 
-std::span<xf_bucket> KernelFastPath::buckets() {
+std::span<xf_bucket> KernelFastPath::buckets() const {
     return {static_cast<xf_bucket*>(state_->buckets.data()), state_->buckets.entries()};
 }
 
@@ -362,21 +359,44 @@ void KernelFastPath::detach() {
 }
 
 void KernelFastPath::wipe() {
-    if (state_->nodes.data()) ::explicit_bzero(state_->nodes.data(), state_->nodes.size_bytes());
-    if (state_->buckets.data())
-        ::explicit_bzero(state_->buckets.data(), state_->buckets.size_bytes());
+    state_->nodes.wipe();
+    state_->buckets.wipe();
+}
+
+FastPathResult<SharedMaps> KernelFastPath::share() const {
+    SharedMaps shared;
+    const struct {
+        const char* name;
+        Descriptor& descriptor;
+        bool writable;
+    } wanted[] = {{"nodes", shared.nodes, true},
+                  {"buckets", shared.buckets, true},
+                  {"counters", shared.counters, false}};
+    static_assert(std::size(wanted) == SharedMaps::kCount);
+    for (std::size_t i = 0; i < std::size(wanted); ++i) {
+        bpf_map_info info{};
+        __u32 size = sizeof(info);
+        if (bpf_map_get_info_by_fd(bpf_map__fd(state_->map(wanted[i].name)), &info, &size) != 0)
+            return std::unexpected(refusal("cannot tell a map's id"));
+        bpf_get_fd_by_id_opts options{};
+        options.sz = sizeof(options);
+        options.open_flags = wanted[i].writable ? 0 : BPF_F_RDONLY;
+        wanted[i].descriptor = Descriptor(bpf_map_get_fd_by_id_opts(info.id, &options));
+        if (wanted[i].descriptor.get() < 0)
+            return std::unexpected(refusal("cannot open a map again"));
+        shared.ids[i] = info.id;
+    }
+    return shared;
 }
 
 FastPathResult<FastPathCounters> KernelFastPath::counters() const {
     FastPathCounters result;
     if (state_->metadata) {
-        auto sum = sum_of_processors<xf_counters>(state_->map("counters"));
-        if (!sum) return std::unexpected(sum.error());
-        std::ranges::copy(sum->served, result.served.begin());
-        std::ranges::copy(sum->missed, result.missed.begin());
-        std::ranges::copy(sum->denied, result.denied.begin());
+        auto sum = counters_of(bpf_map__fd(state_->map("counters")));
+        if (!sum) return sum;
+        result = *sum;
     }
-    auto denials = sum_of_processors<xf_denials>(state_->map("denials"));
+    const auto denials = sum_of_processors<xf_denials>(bpf_map__fd(state_->map("denials")));
     if (!denials) return std::unexpected(denials.error());
     std::ranges::copy(denials->by_hook, result.denied_by_hook.begin());
     result.denials_not_logged = denials->lost;
@@ -397,20 +417,6 @@ std::size_t KernelFastPath::map_bytes() const {
     if (state_->metadata) bytes += bytes_of_maps(state_->metadata.get(), true);
     if (state_->access) bytes += bytes_of_maps(state_->access.get(), !state_->metadata);
     return bytes;
-}
-
-std::size_t KernelFastPath::map_entries() const {
-    // Counts what may be changing: a plain look, no more.
-    const auto read = [](const __u64& word) { return __atomic_load_n(&word, __ATOMIC_RELAXED); };
-    std::size_t entries = 0;
-    const std::span all_nodes(static_cast<const xf_node*>(state_->nodes.data()),
-                              state_->nodes.entries());
-    for (const xf_node& node : all_nodes) entries += read(node.nodeid) != 0;
-    const std::span all_buckets(static_cast<const xf_bucket*>(state_->buckets.data()),
-                                state_->buckets.entries());
-    for (const xf_bucket& bucket : all_buckets)
-        for (const xf_way& way : bucket.way) entries += read(way.parent) != 0;
-    return entries;
 }
 
 }  // namespace extencfs::meta

@@ -10,34 +10,46 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
-#include <expected>
 #include <functional>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "bpf/abi.h"
+#include "encfs/meta/kernel_answers.h"
+#include "encfs/meta/mapped_array.h"
 
 namespace extencfs::meta {
 
-// What is missing for each half, one sentence for each part; empty: all is there.
+// What is missing for each half, one sentence for each part; empty: all is there. The privilege to
+// load comes last.
 struct FastPathProbe {
     std::vector<std::string> metadata;  // answers from maps: extfuse.ko and BPF struct_ops
     std::vector<std::string> access;    // refusals: BPF LSM
+    bool privileged = true;             // CAP_SYS_ADMIN
+    // Nothing but the privilege is missing for `metadata`: somebody who has it could load.
+    bool could_be_delegated() const { return !privileged && metadata.size() == 1; }
 };
 
 struct FastPathConfig {
     bool metadata = true;                        // load the programs that answer
     bool access = true;                          // load the programs that refuse
-    std::uint32_t nodes = XF_DEFAULT_NODES;      // slots, slot 0 included
+    std::uint32_t nodes = XF_DEFAULT_NODES;      // slots, slot 0 included; a power of two
     std::uint32_t buckets = XF_DEFAULT_BUCKETS;  // a power of two
     std::array<std::uint64_t, 2> tag_key{};      // random, new for each mount
     std::chrono::nanoseconds entry_timeout{0};
     std::chrono::nanoseconds negative_timeout{0};  // 0: absent is ENOENT
     std::uint32_t xattr_namespaces = 0;            // XF_NS_*
+    // The kernel attaches to mounts of this user only (initial user namespace).
+    std::optional<uid_t> of_user;
 };
+
+// Memory of the two arrays.
+inline std::uint64_t array_bytes(const FastPathConfig& config) {
+    return std::uint64_t{config.nodes} * sizeof(xf_node) +
+           std::uint64_t{config.buckets} * sizeof(xf_bucket);
+}
 
 // Uids and gids as the initial user namespace counts them.
 struct AccessPolicy {
@@ -48,22 +60,24 @@ struct AccessPolicy {
     int lower_dir = -1;             // if not -1: only the daemon may write below it
 };
 
-// By FUSE opcode, all processors together.
-struct FastPathCounters {
-    std::array<std::uint64_t, XF_OPCODES> served{};
-    std::array<std::uint64_t, XF_OPCODES> missed{};
-    std::array<std::uint64_t, XF_OPCODES> denied{};  // hooks under the opcode they spare
-    std::array<std::uint64_t, XF_HOOKS> denied_by_hook{};
-    std::uint64_t denials_not_logged = 0;
+// What a process without privileges gets of a fast path that another one loaded for it: the arrays
+// to read and write, the counters to read. Nothing else of it.
+struct SharedMaps {
+    static constexpr std::size_t kCount = 3;
+    Descriptor nodes;
+    Descriptor buckets;
+    Descriptor counters;
+    std::array<std::uint32_t, kCount> ids{};  // of the same maps, in the kernel
 };
 
-// ERRORS: a sentence for the log; libbpf's own messages are in it and are printed nowhere.
-template <typename T>
-using FastPathResult = std::expected<T, std::string>;
+// The counts of a map "counters", by its descriptor (one that may only read does).
+FastPathResult<FastPathCounters> counters_of(int counters_map);
+// Whether anybody at all still holds the map with this id. Takes CAP_SYS_ADMIN.
+bool map_exists(std::uint32_t id);
 
 // Programs and maps of one mount. The kernel forgets them with the process: nothing is pinned.
 // THREADS: members by one thread at a time; the spans by any, as bpf/README.md says.
-class KernelFastPath {
+class KernelFastPath final : public KernelAnswers {
   public:
     // Changes nothing; loads nothing.
     static FastPathProbe probe();
@@ -75,11 +89,11 @@ class KernelFastPath {
     KernelFastPath(KernelFastPath&&) noexcept;
     KernelFastPath& operator=(KernelFastPath&&) noexcept;
     // detach(), then wipe().
-    ~KernelFastPath();
+    ~KernelFastPath() override;
 
-    // The mapped arrays; empty without `metadata`. Valid as long as this object.
-    std::span<xf_node> nodes();
-    std::span<xf_bucket> buckets();
+    // Empty without `metadata`.
+    std::span<xf_node> nodes() const override;
+    std::span<xf_bucket> buckets() const override;
     const xf_config& config() const;
 
     // This process is the daemon: never refused. Again in a process forked off to serve.
@@ -89,26 +103,22 @@ class KernelFastPath {
     // open meanwhile. Sends no FUSE request. Can be called again with another policy.
     FastPathResult<void> set_policy(int mount_fd, const AccessPolicy& policy);
 
-    // Answer from now on. `mount_fd` is open (not O_PATH) on the mount. May be called again after
-    // detach().
-    FastPathResult<void> attach(int mount_fd);
-    bool attached() const;
+    // May be called again after detach().
+    FastPathResult<void> attach(int mount_fd) override;
+    bool attached() const override;
+    void detach() override;
 
-    // Nothing is answered any more when it returns. The counts in the records stay: they are
-    // still to be folded in.
-    void detach();
+    // Of the maps, for another process. REQUIRES: `metadata`.
+    FastPathResult<SharedMaps> share() const;
 
     // Zeros in both arrays: for the end of the mount. REQUIRES: detached, no reader or writer.
     void wipe();
 
-    FastPathResult<FastPathCounters> counters() const;
+    FastPathResult<FastPathCounters> counters() const override;
     // Refusals since the last call, as many as the rate limit let through.
     void drain_denials(const std::function<void(const xf_denial&)>& take);
 
-    // Memory of the maps (both arrays, and the small ones).
-    std::size_t map_bytes() const;
-    // Nodes and names in the arrays; looks at all of them.
-    std::size_t map_entries() const;
+    std::size_t map_bytes() const override;
 
   private:
     struct State;

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "encfs/meta/loader_libbpf.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
+#include <algorithm>
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
@@ -11,6 +9,7 @@
 #include <cstring>
 #include <mutex>
 #include <utility>
+#include <vector>
 
 namespace extencfs::meta {
 
@@ -98,40 +97,29 @@ FastPathResult<void> run(bpf_object* object, const char* name) {
     return {};
 }
 
-FastPathResult<MappedArray> MappedArray::map(const bpf_map* array) {
-    MappedArray result;
-    result.entries_ = bpf_map__max_entries(array);
-    result.size_bytes_ = result.entries_ * bpf_map__value_size(array);
-    const std::size_t page = ::sysconf(_SC_PAGESIZE);
-    result.mapped_bytes_ = (result.size_bytes_ + page - 1) / page * page;
-    void* const data = ::mmap(nullptr, result.mapped_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED,
-                              bpf_map__fd(array), 0);
-    if (data == MAP_FAILED)
-        return std::unexpected(
-            refusal(std::string("cannot map the array ") + bpf_map__name(array)));
-    result.data_ = data;
-    // Neither into a core dump nor into a child.
-    ::madvise(data, result.mapped_bytes_, MADV_DONTDUMP);
-    ::madvise(data, result.mapped_bytes_, MADV_DONTFORK);
+FastPathResult<void> add_processors(int map, std::span<std::uint64_t> sum) {
+    const int processors = libbpf_num_possible_cpus();
+    if (processors < 0) return std::unexpected(std::string("cannot count the processors"));
+    std::vector<std::uint64_t> values(sum.size() * processors);
+    const std::uint32_t zero = 0;
+    if (bpf_map_lookup_elem(map, &zero, values.data()) != 0)
+        return std::unexpected(refusal("cannot read the counters"));
+    for (std::size_t i = 0; i < values.size(); ++i) sum[i % sum.size()] += values[i];
+    return {};
+}
+
+FastPathResult<FastPathCounters> counters_of(int counters_map) {
+    const auto sum = sum_of_processors<xf_counters>(counters_map);
+    if (!sum) return std::unexpected(sum.error());
+    FastPathCounters result;
+    std::ranges::copy(sum->served, result.served.begin());
+    std::ranges::copy(sum->missed, result.missed.begin());
+    std::ranges::copy(sum->denied, result.denied.begin());
     return result;
 }
 
-MappedArray::~MappedArray() {
-    if (data_) ::munmap(data_, mapped_bytes_);
-}
-
-MappedArray::MappedArray(MappedArray&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)),
-      entries_(std::exchange(other.entries_, 0)),
-      size_bytes_(std::exchange(other.size_bytes_, 0)),
-      mapped_bytes_(std::exchange(other.mapped_bytes_, 0)) {}
-
-MappedArray& MappedArray::operator=(MappedArray&& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(entries_, other.entries_);
-    std::swap(size_bytes_, other.size_bytes_);
-    std::swap(mapped_bytes_, other.mapped_bytes_);
-    return *this;
+bool map_exists(std::uint32_t id) {
+    return Descriptor(bpf_map_get_fd_by_id(id)).get() >= 0 || errno != ENOENT;
 }
 
 }  // namespace extencfs::meta

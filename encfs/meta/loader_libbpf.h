@@ -5,14 +5,15 @@
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
-#include <unistd.h>
 
+#include <array>
+#include <bit>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "encfs/meta/loader.h"
 
@@ -59,42 +60,16 @@ FastPathResult<void> load_object(bpf_object* object, std::string_view what);
 // Runs a program of type "syscall" here and now.
 FastPathResult<void> run(bpf_object* object, const char* name);
 
-class Descriptor {
-  public:
-    explicit Descriptor(int fd = -1) : fd_(fd) {}
-    ~Descriptor() {
-        if (fd_ >= 0) ::close(fd_);
-    }
-    Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-    Descriptor& operator=(Descriptor&& other) noexcept {
-        std::swap(fd_, other.fd_);
-        return *this;
-    }
-    int get() const { return fd_; }
+// The words of a map's value, those of all processors added up. `sum`: as long as a value.
+FastPathResult<void> add_processors(int map, std::span<std::uint64_t> sum);
 
-  private:
-    int fd_;
-};
-
-// An array of the kernel's, mapped for reading and writing.
-class MappedArray {
-  public:
-    MappedArray() = default;
-    static FastPathResult<MappedArray> map(const bpf_map* array);
-    ~MappedArray();
-    MappedArray(MappedArray&& other) noexcept;
-    MappedArray& operator=(MappedArray&& other) noexcept;
-
-    void* data() const { return data_; }
-    std::size_t entries() const { return entries_; }
-    std::size_t size_bytes() const { return size_bytes_; }
-
-  private:
-    void* data_ = nullptr;
-    std::size_t entries_ = 0;
-    std::size_t size_bytes_ = 0;  // of the entries
-    std::size_t mapped_bytes_ = 0;
-};
+template <typename Value>
+FastPathResult<Value> sum_of_processors(int map) {
+    static_assert(sizeof(Value) % sizeof(std::uint64_t) == 0);
+    std::array<std::uint64_t, sizeof(Value) / sizeof(std::uint64_t)> sum{};
+    if (auto added = add_processors(map, sum); !added) return std::unexpected(added.error());
+    return std::bit_cast<Value>(sum);
+}
 
 // The object files, embedded (bpf/CMakeLists.txt).
 std::span<const std::byte> metadata_object();

@@ -25,10 +25,10 @@ FastPathResult<KernelFastPath> KernelFastPath::load(const FastPathConfig&) {
     return std::unexpected(std::string(kNotBuilt));
 }
 
-std::span<xf_node> KernelFastPath::nodes() {
+std::span<xf_node> KernelFastPath::nodes() const {
     return {};
 }
-std::span<xf_bucket> KernelFastPath::buckets() {
+std::span<xf_bucket> KernelFastPath::buckets() const {
     return {};
 }
 const xf_config& KernelFastPath::config() const {
@@ -55,8 +55,14 @@ void KernelFastPath::drain_denials(const std::function<void(const xf_denial&)>&)
 std::size_t KernelFastPath::map_bytes() const {
     return 0;
 }
-std::size_t KernelFastPath::map_entries() const {
-    return 0;
+FastPathResult<SharedMaps> KernelFastPath::share() const {
+    return std::unexpected(std::string(kNotBuilt));
+}
+FastPathResult<FastPathCounters> counters_of(int) {
+    return std::unexpected(std::string(kNotBuilt));
+}
+bool map_exists(std::uint32_t) {
+    return false;
 }
 
 }  // namespace extencfs::meta

@@ -74,7 +74,6 @@ FastPathProbe KernelFastPath::probe() {
     };
     MessageCapture quiet;
     BtfPtr kernel;
-    if (!may_load()) both("the daemon lacks CAP_SYS_ADMIN, which loading the BPF programs takes");
     if (!exists("/sys/kernel/btf/vmlinux")) {
         both("the kernel has no type information (CONFIG_DEBUG_INFO_BTF)");
     } else {
@@ -96,6 +95,9 @@ FastPathProbe KernelFastPath::probe() {
                 "the loaded module extfuse has no type information (it was built without BTF)");
     }
     if (auto missing = lsm_missing(); !missing.empty()) probe.access.push_back(std::move(missing));
+    probe.privileged = may_load();
+    if (!probe.privileged)
+        both("the daemon lacks CAP_SYS_ADMIN, which loading the BPF programs takes");
     return probe;
 }
 

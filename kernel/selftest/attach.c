@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * attach OBJECT.bpf.o FILE [--fexit | --fexit-first | --drop-admin | --detached]
+ * attach OBJECT.bpf.o FILE [--fexit | --fexit-first | --drop-admin | --detached | --of-user=UID]
  *
  * Attaches a build of selftest.bpf.c to the mount that FILE, which it opens, is on. Prints "attached" or
  * "PHASE: ERRNO-NAME" (and then exits with 3), where PHASE is load or attach. Then reads commands from standard input:
@@ -9,7 +9,8 @@
  * was, and the end of the input detaches.
  *
  * --fexit watches the hooked function with a BPF trampoline too, put there after the program is attached or, with
- * --fexit-first, before; --drop-admin gives CAP_SYS_ADMIN up before attaching; --detached only loads.
+ * --fexit-first, before; --drop-admin gives CAP_SYS_ADMIN up before attaching; --detached only loads;
+ * --of-user attaches to a mount of that user's only.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -23,6 +24,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "extfuse.h"
 #include "knobs.h"
 
 static int quiet(enum libbpf_print_level level, const char *format, va_list args)
@@ -192,9 +194,11 @@ int main(int argc, char **argv)
 			break;
 	if (!ops)
 		return outcome("open", -ENOENT);
-	/* The descriptor is the last member, and no pointer follows it. */
+	/* The last members are fd, flags and uid, and then there is padding. */
 	fd = bpf_map__initial_value(ops, &size);
-	fd += size / sizeof(*fd) - 2;
+	fd += size / sizeof(*fd) - 4;
+	if (sscanf(option, "--of-user=%u", &fd[2]) == 1)
+		fd[1] = EXTFUSE_OPS_OF_USER;
 	*fd = open(argv[2], O_RDONLY);
 	if ((int)*fd < 0)
 		*fd = 1000; /* no such descriptor: that, too, is tried */

@@ -206,6 +206,9 @@ def wrong_files_are_refused():
             equal(refusal(path), "attach: EINVAL", path)
         equal(refusal("/nonexistent"), "attach: EBADF", "no file")
         equal(refusal(daemon.hello, "--drop-admin"), "attach: EPERM", "without CAP_SYS_ADMIN")
+        for uid in (1, 1000, 2**32 - 1):
+            equal(refusal(daemon.hello, f"--of-user={uid}"), "attach: EACCES", f"root's mount as one of user {uid}")
+        equal(refusal(daemon.hello, "--of-user=0"), "attached", "root's mount as one of root")
         equal(daemon.stat_size(), 6, "size")
 
 

@@ -15,6 +15,8 @@
  *	int opendir(struct extfuse_ctx *ctx)	FUSE_OPENDIR
  *	void before(struct extfuse_ctx *ctx)	a request that changes something is about to go to the daemon
  *	u32 fd					an open file on the mount, read when the program is attached
+ *	u32 flags				EXTFUSE_OPS_*
+ *	u32 uid					with EXTFUSE_OPS_OF_USER: whose mount it may be attached to
  *
  * A member that answers a request writes the whole reply body (what follows fuse_out_header on /dev/fuse) with
  * extfuse_out() and returns 0, or returns a negative errno.
@@ -36,10 +38,17 @@
 #define EXTFUSE_ERRNO_MAX	511
 
 /*
+ * Attach to mounts of the user @uid only, as user_id= among the mount's options says, but counted in the user namespace
+ * of the caller. For a service that attaches on behalf of others: it need not look at the mount by itself.
+ */
+#define EXTFUSE_OPS_OF_USER	(1U << 0)
+
+/*
  * Attaching fails with
  *	-EBADF		fd is no open file of the caller (O_PATH is not enough)
  *	-EINVAL		the file is not on a FUSE mount
  *	-EPERM		the caller lacks CAP_SYS_ADMIN in the user namespace that owns the mount
+ *	-EACCES		the mount is of another user than @uid
  *	-ENOTCONN	the daemon has gone
  *	-EEXIST		the connection has a program already
  *	-EBUSY		this struct_ops is attached already, or a live patch owns the hooked function

@@ -14,7 +14,7 @@ _extencfs() {
     COMPREPLY=()
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case $word in
-            init | mount | unmount | umount | info | stats | speed)
+            init | mount | unmount | umount | info | stats | speed | fastpath-service)
                 command=$word
                 break
                 ;;
@@ -34,31 +34,32 @@ _extencfs() {
             mapfile -t COMPREPLY < <(compgen -u -- "$current")
             return
             ;;
-        --allow-gid)
+        --allow-gid | --group)
             mapfile -t COMPREPLY < <(compgen -g -- "$current")
             return
             ;;
-        --extpass | --idle | --map-mb) return ;;
+        --extpass | --idle | --map-mb | --user-mounts | --user-mb | --total-mb) return ;;
     esac
     if [[ -n $options ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
         return
     fi
     case $command in
-        '') options='init mount unmount info stats speed --help --version' ;;
+        '') options='init mount unmount info stats speed fastpath-service --help --version' ;;
         init) options="$password --cipher --kdf --quiet --help" ;;
         mount) options="$password --foreground -o --ro --mode --transport --shared --idle --log --syslog --plaintext-names-in-log --allow-uid --allow-gid --deny-root --guard-lower --map-mb --help" ;;
         unmount | umount) options='--lazy --help' ;;
         info) options='--json --help' ;;
         stats) options='--json --reset --help' ;;
         speed) options='--json --help' ;;
+        fastpath-service) options='--group --user-mounts --user-mb --total-mb --help' ;;
     esac
     if [[ $current == -* || -z $command ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
     elif [[ $command == unmount || $command == umount || $command == stats ]]; then
         local IFS=$'\n'
         mapfile -t COMPREPLY < <(compgen -W "$(_extencfs_mountpoints)" -- "$current")
-    elif [[ $command != speed ]]; then
+    elif [[ $command != speed && $command != fastpath-service ]]; then
         mapfile -t COMPREPLY < <(compgen -d -- "$current")
     fi
 }
