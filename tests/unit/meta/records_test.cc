@@ -118,7 +118,13 @@ TEST_CASE("a change closes the record, and what was read before it is dropped") 
 TEST_CASE("a change publishes what it made, unless another one overlaps") {
     Fixture f;
     Change a = change_of_inode(), b = change_of_inode();
+    const auto earlier = f.records.token();
     f.records.begin_change(a);
+    SECTION("but not what it saw before it began") {
+        f.records.publish_attr(kNode, Fixture::attr(3), earlier, &a);
+        CHECK(f.size() == -1);
+        f.records.end_change(a);
+    }
     SECTION("alone") {
         f.records.publish_attr(kNode, Fixture::attr(3), f.records.token(), &a);
         CHECK(f.size() == 3);
@@ -131,6 +137,14 @@ TEST_CASE("a change publishes what it made, unless another one overlaps") {
         CHECK(f.size() == -1);
         f.records.end_change(a);
         f.records.end_change(b);
+    }
+    SECTION("nor within a change of something else") {
+        Change other = change_of_inode(8);
+        f.records.begin_change(other);
+        f.records.publish_attr(kNode, Fixture::attr(3), f.records.token(), &other);
+        CHECK(f.size() == -1);
+        f.records.end_change(other);
+        f.records.end_change(a);
     }
     SECTION("the other one over since the look") {
         const auto token = f.records.token();
@@ -198,6 +212,44 @@ TEST_CASE("an inode that ever had two links is kept by nobody") {
     REQUIRE(f.reader.getattr(kNode, got, &valid));
     CHECK(got.nlink == 1);
     CHECK(valid == 0);
+    // Also if that was told in the middle of a change, and so not published.
+    Fixture g;
+    Change change = change_of_inode();
+    g.records.begin_change(change);
+    g.records.publish_attr(kNode, Fixture::attr(1, kIno, 2), g.records.token(), nullptr);
+    g.records.end_change(change);
+    CHECK(g.size() == -1);
+    g.publish(1);
+    REQUIRE(g.reader.getattr(kNode, got, &valid));
+    CHECK(valid == 0);
+    // A directory's links are its subdirectories.
+    struct stat directory = Fixture::attr(1, kRootIno, 3);
+    directory.st_mode = S_IFDIR | 0755;
+    g.records.publish_attr(core::kRootNode, directory, g.records.token(), nullptr);
+    REQUIRE(g.reader.getattr(core::kRootNode, got, &valid));
+    CHECK(valid == 1);
+    // Nor is the slot's next node held to it.
+    CHECK(g.records.try_retire(kNode, 0));
+    const NodeId next = (NodeId{1} << 32) | kNode;
+    g.records.adopt(next, 8);
+    g.records.publish_attr(next, Fixture::attr(1, 8), g.records.token(), nullptr);
+    REQUIRE(g.reader.getattr(next, got, &valid));
+    CHECK(valid == 1);
+}
+
+TEST_CASE("what is of another inode than the record's is dropped") {
+    Fixture f;
+    f.records.publish_attr(kNode, Fixture::attr(1, 8), f.records.token(), nullptr);
+    CHECK(f.size() == -1);
+    const auto token = f.records.token();
+    f.records.publish_complete(core::kRootNode, 8, f.records.directory_version(core::kRootNode),
+                               token, nullptr);
+    CHECK(f.verdict("nowhere") == Verdict::kPass);
+    CHECK_FALSE(f.records.publish_entry({0, "a"}, kNode, f.records.token(), nullptr));
+    // A directory that is complete stays so.
+    f.complete_root();
+    f.complete_root();
+    CHECK(f.verdict("nowhere") == Verdict::kAbsent);
 }
 
 TEST_CASE("attributes that are absent add up, and a change takes them away") {
@@ -282,6 +334,16 @@ TEST_CASE("a change of a name leaves it to the daemon until it is published") {
         REQUIRE(f.entry("a", kNode));
         CHECK(f.verdict("a") == Verdict::kFound);
     }
+    // Within a change of another name, at another gate: not while this one is being changed.
+    Change here = change_of_name("a");
+    f.records.begin_change(here);
+    for (const char* name : {"q", "r", "s", "t", "u", "v"}) {
+        Change other{.names = {{{core::kRootNode, name}}}};
+        f.records.begin_change(other);
+        CHECK_FALSE(f.records.publish_entry({core::kRootNode, "a"}, 0, f.records.token(), &other));
+        f.records.end_change(other);
+    }
+    f.records.end_change(here);
     // A listing that does not know the node does not undo what is known.
     REQUIRE(f.entry("b", 0));
     REQUIRE(f.entry("b", core::MetadataSink::kUnknownNode));
@@ -383,6 +445,10 @@ TEST_CASE("a barred node is answered by nobody") {
     CHECK(f.verdict("a") == Verdict::kPass);
     CHECK(f.reader.absent_xattrs(kNode) == 0);
     CHECK(f.records.try_retire(kNode, 0));
+    // Nor does a listing make a barred directory complete.
+    f.records.bar(core::kRootNode);
+    f.complete_root();
+    CHECK(f.verdict("nowhere") == Verdict::kPass);
 }
 
 TEST_CASE("nothing readable is left after the end") {
@@ -390,6 +456,7 @@ TEST_CASE("nothing readable is left after the end") {
     f.publish(1);
     REQUIRE(f.entry("a", kNode));
     CHECK(f.verdict("a") == Verdict::kFound);
+    f.records.publish_xattrs(kNode, kIno, XF_XATTR_IMA, f.records.token());
     f.complete_root();
     f.records.wipe();
     CHECK(f.verdict("a") == Verdict::kPass);
@@ -405,4 +472,35 @@ TEST_CASE("nothing readable is left after the end") {
             if (reference) REQUIRE((words[i] & XF_REF_ALIVE) == 0);
         }
     }
+}
+
+TEST_CASE("what no file ever has is known of each node, whatever changes") {
+    Mapped mapped(64, 64);
+    mapped.settings.always_absent = XF_XATTR_CAPABILITY;
+    Records records(mapped.nodes, mapped.buckets, mapped.settings);
+    BpfReader reader(mapped);
+    records.adopt(kNode, kIno);
+    CHECK(reader.absent_xattrs(kNode) == XF_XATTR_CAPABILITY);
+    records.publish_xattrs(kNode, kIno, XF_XATTR_NONE, records.token());
+    Change change = change_of_inode();
+    change.xattrs = true;
+    records.begin_change(change);
+    CHECK(reader.absent_xattrs(kNode) == XF_XATTR_CAPABILITY);
+    records.end_change(change);
+    CHECK(records.try_retire(kNode, 0));
+    const NodeId next = (NodeId{1} << 32) | kNode;
+    records.adopt(next, 8);
+    CHECK(reader.absent_xattrs(next) == XF_XATTR_CAPABILITY);
+    records.bar(next);
+    Change other = change_of_inode(8);
+    other.xattrs = true;
+    records.begin_change(other);
+    CHECK(reader.absent_xattrs(next) == 0);
+    records.end_change(other);
+    records.publish_xattrs(next, 8, XF_XATTR_NONE, records.token());
+    CHECK(reader.absent_xattrs(next) == 0);
+    // Of another inode than the node's.
+    records.adopt(3, 9);
+    records.publish_xattrs(3, 8, XF_XATTR_NONE, records.token());
+    CHECK(reader.absent_xattrs(3) == XF_XATTR_CAPABILITY);
 }
