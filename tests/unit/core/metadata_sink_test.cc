@@ -3,12 +3,9 @@
 // does so while it is closed, every publication's token was taken in time, and what replies tell is
 // published.
 #include <linux/falloc.h>
-#include <sys/prctl.h>
 #include <catch2/catch.hpp>
 
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
 #include <span>
 
 #include "tests/unit/core/recording_sink.h"
@@ -131,6 +128,50 @@ TEST_CASE("sink: names close themselves, their directory and what lies there") {
     CHECK(w.sink->published_attrs[f] == attrs);
 }
 
+TEST_CASE("sink: what has neither name nor descriptor is told, not published") {
+    Watched w;
+    const NodeId d = w.directory("d");
+    REQUIRE(w.fs->rmdir(kRootNode, "d"));
+    const int before = w.sink->published_attrs[d];
+    CHECK(w.fs->getattr(d));
+    CHECK(w.sink->published_attrs[d] == before);
+}
+
+TEST_CASE("sink: bits that a write takes away are closed before") {
+    Watched w;
+    const NodeId f = w.file("f");
+    AttrChange mode;
+    mode.mode_set = true;
+    mode.mode = 04755;
+    REQUIRE(w.fs->setattr(f, mode));
+    KillPrivilege kill;
+    kill.wanted = true;
+    kill.caller_is_in = [](gid_t) { return true; };
+    REQUIRE(w.fs->write(f, 0, bytes_of("x"), WriteSource::kCaller, kill));
+    CHECK((w.fs->getattr(f)->st_mode & 07777) == 0755);
+    CHECK(w.sink->faults() == "");
+}
+
+TEST_CASE("sink: nothing is told of the attributes of what refuses them") {
+    Watched w;
+    auto link = w.fs->symlink(kRootNode, "link", "target", {});
+    REQUIRE(w.session.keep(link));
+    w.sink->xattr_facts.clear();
+    CHECK(w.fs->list_xattr(link->node)->empty());
+    CHECK(w.sink->xattr_facts.empty());
+}
+
+TEST_CASE("sink: a long target's text is a change of the root") {
+    Watched w;
+    const std::uint64_t root = w.ino("");
+    const NodeId d = w.directory("d");
+    w.start();
+    REQUIRE(w.session.keep(w.fs->symlink(d, "link", std::string(3500, 't'), {})));
+    CHECK(w.closed(root));
+    CHECK(w.closed(w.ino("d")));
+    REQUIRE(w.fs->unlink(d, "link"));
+}
+
 TEST_CASE("sink: a rename closes both names, both directories, and both inodes") {
     Watched w;
     const NodeId d = w.directory("d");
@@ -196,6 +237,18 @@ TEST_CASE("sink: owners and modes close extended attributes, as attributes do th
     mode.mode = 0600;
     REQUIRE(w.fs->setattr(f, mode));
     CHECK(w.sink->history.xattrs);
+    AttrChange owner;
+    owner.uid_set = true;
+    owner.uid = ::geteuid();
+    w.start();
+    REQUIRE(w.fs->setattr(f, owner));
+    CHECK(w.sink->history.xattrs);
+    AttrChange group;
+    group.gid_set = true;
+    group.gid = ::getegid();
+    w.start();
+    REQUIRE(w.fs->setattr(f, group));
+    CHECK(w.sink->history.xattrs);
     w.start();
     REQUIRE(w.fs->set_xattr(f, "user.a", bytes_of("1"), 0));
     CHECK(w.sink->history.xattrs);
@@ -236,6 +289,7 @@ TEST_CASE("sink: what is new has no extended attributes but those that it inheri
     if (!w.fs->set_xattr(d, "system.posix_acl_default", std::as_bytes(std::span(kAcl)), 0))
         return;  // the lower file system has none
     w.sink->xattr_facts.clear();
+    CHECK(w.fs->list_xattr(d)->size() == 1);
     REQUIRE(w.session.keep(w.fs->mknod(d, "heir", S_IFREG | 0644, 0, {})));
     REQUIRE(w.session.keep(w.fs->mkdir(d, "heirs", 0755, {})));
     REQUIRE(w.session.keep(w.fs->lookup(d, "heir")));
@@ -291,150 +345,4 @@ TEST_CASE("sink: a mode lifted for a moment is a change") {
     REQUIRE(w.session.keep(again));
     IoBuffer buffer;
     CHECK(w.fs->read(again->node, 0, 10, buffer));
-}
-
-TEST_CASE("sink: what is mended without being asked for is a change") {
-    const auto dir = fake::ScratchDir::in_memory();
-    const auto real = lower::make_posix_lower_fs();
-    std::string file_below, directory_below;
-    {
-        auto fs = open_fs(*real, dir, {.clean = true});
-        auto f = fs->create(kRootNode, "f", 0644, {});
-        REQUIRE(f);
-        REQUIRE(fs->write(f->node, 0, bytes_of("text"), WriteSource::kCaller, {}));
-        REQUIRE(fs->mkdir(kRootNode, "d", 0755, {}));
-        CHECK(fs->finish());
-        for (const auto& entry : std::filesystem::directory_iterator(dir.path())) {
-            if (entry.is_directory()) directory_below = entry.path();
-            struct stat is {};
-            if (::stat(entry.path().c_str(), &is) == 0 && is.st_ino == f->attr.st_ino)
-                file_below = entry.path();
-        }
-    }
-    // As a killed writer leaves them: bytes beyond the end, no id yet, a file without its name.
-    std::filesystem::resize_file(file_below, std::filesystem::file_size(file_below) + 5000);
-    REQUIRE(std::filesystem::remove(directory_below + "/" + volume::kDirFileName));
-    const auto grown = std::filesystem::file_size(file_below);
-    const auto leftover =
-        std::filesystem::path(dir.path()) / (std::string(volume::kTempPrefix) + "left");
-    std::ofstream(leftover) << "x";
-
-    const auto sink = std::make_shared<RecordingSink>();
-    CheckedLower lower(*real, *sink);
-    const std::size_t before = threads_now();
-    auto fs = open_fs(lower, dir, {.clean = false, .sink = sink});
-    wait_for_scan(before);
-    CHECK(std::filesystem::file_size(file_below) < grown);
-    CHECK(std::filesystem::exists(directory_below + "/" + volume::kDirFileName));
-    CHECK_FALSE(std::filesystem::exists(leftover));
-    CHECK(sink->faults() == "");
-    CHECK(sink->nodes() == 1);
-    CHECK(fs->finish());
-}
-
-namespace {
-
-class NoLists final : public BorrowedLower {
-  public:
-    using BorrowedLower::BorrowedLower;
-    lower::Result<void> list_from(
-        int d, std::uint64_t cookie,
-        const std::function<bool(const lower::DirEntry&)>& each) override {
-        if (failing) return std::unexpected(lower::Errno{EIO});
-        return BorrowedLower::list_from(d, cookie, each);
-    }
-    std::atomic<bool> failing{true};
-};
-
-class NoTmpfiles final : public BorrowedLower {
-  public:
-    using BorrowedLower::BorrowedLower;
-    lower::Result<lower::Fd> open_tmpfile(int, mode_t) override {
-        return std::unexpected(lower::Errno{EOPNOTSUPP});
-    }
-};
-
-}  // namespace
-
-TEST_CASE("sink: what is mended of a node that is known is a change") {
-    const auto dir = fake::ScratchDir::in_memory();
-    const auto real = lower::make_posix_lower_fs();
-    {
-        auto fs = open_fs(*real, dir, {.clean = true});
-        auto f = fs->create(kRootNode, "f", 0644, {});
-        REQUIRE(f);
-        REQUIRE(fs->write(f->node, 0, bytes_of("text"), WriteSource::kCaller, {}));
-        REQUIRE(fs->mkdir(kRootNode, "d", 0755, {}));
-        CHECK(fs->finish());
-    }
-    for (const auto& entry : std::filesystem::directory_iterator(dir.path())) {
-        if (entry.is_directory())
-            REQUIRE(std::filesystem::remove(entry.path() / volume::kDirFileName));
-        else if (!entry.path().filename().string().starts_with(volume::kReservedPrefix))
-            std::filesystem::resize_file(entry.path(), entry.file_size() + 5000);
-    }
-    // The scan, which would come first, cannot read the directory.
-    const auto sink = std::make_shared<RecordingSink>();
-    NoLists unlisted(*real);
-    CheckedLower lower(unlisted, *sink);
-    const std::size_t before = threads_now();
-    auto fs = open_fs(lower, dir, {.clean = false, .sink = sink});
-    wait_for_scan(before);
-    unlisted.failing = false;
-    Session session(*fs);
-    auto f = fs->lookup(kRootNode, "f");
-    auto d = fs->lookup(kRootNode, "d");
-    REQUIRE(session.keep(f));
-    REQUIRE(session.keep(d));
-    CHECK(f->attr.st_size == 4);
-    REQUIRE(fs->write(f->node, 4, bytes_of("more"), WriteSource::kCaller, {}));
-    REQUIRE(session.keep(fs->create(d->node, "in it", 0644, {})));
-    CHECK(sink->faults() == "");
-    session.forget_all();
-}
-
-TEST_CASE("sink: without unnamed files a name comes and goes, which is a change") {
-    const auto dir = fake::ScratchDir::in_memory();
-    const auto real = lower::make_posix_lower_fs();
-    const auto sink = std::make_shared<RecordingSink>();
-    NoTmpfiles named(*real);
-    CheckedLower lower(named, *sink);
-    auto fs = open_fs(lower, dir, {.clean = true, .sink = sink});
-    Session session(*fs);
-    REQUIRE(session.keep(fs->tmpfile(kRootNode, 0600, {})));
-    REQUIRE(session.keep(fs->create(kRootNode, "f", 0644, {})));
-    CHECK(sink->faults() == "");
-    for (const auto& entry : std::filesystem::directory_iterator(dir.path()))
-        CHECK_FALSE(entry.path().filename().string().starts_with(volume::kTempPrefix));
-    session.forget_all();
-    CHECK(sink->nodes() == 1);
-}
-
-TEST_CASE("sink: an ordinary user's mode lifted for a moment is a change") {
-    if (::geteuid() != 0) return;  // then another test does it
-    constexpr uid_t kNobody = 65534;
-    const auto dir = fake::ScratchDir::in_memory();
-    REQUIRE(::fchown(dir.fd(), kNobody, kNobody) == 0);
-    REQUIRE(::seteuid(kNobody) == 0);
-    ::prctl(PR_SET_DUMPABLE, 1);  // or /proc/self is root's
-    {
-        const auto real = lower::make_posix_lower_fs();
-        const auto sink = std::make_shared<RecordingSink>();
-        CheckedLower lower(*real, *sink);
-        auto fs = open_fs(lower, dir, {.clean = true, .sink = sink});
-        Session session(*fs);
-        REQUIRE(session.keep(fs->create(kRootNode, "f", 0600, {})));
-        AttrChange mode;
-        mode.mode_set = true;
-        REQUIRE(fs->setattr(*session.node("f"), mode));
-        session.forget_all();
-        auto again = fs->lookup(kRootNode, "f");
-        REQUIRE(session.keep(again));
-        IoBuffer buffer;
-        CHECK(fs->read(again->node, 0, 10, buffer));
-        // What was looked at before it is not published: that the gate sees to.
-        CHECK(sink->faults().find("not closed") == std::string::npos);
-        session.forget_all();
-    }
-    REQUIRE(::seteuid(0) == 0);
 }

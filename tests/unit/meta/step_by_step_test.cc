@@ -86,7 +86,7 @@ struct Fixture {
                                  records.directory_version(core::kRootNode), token, nullptr);
     }
     Looked look(std::string_view text) { return reader.lookup(core::kRootNode, text); }
-    __u64& word(std::size_t offset) { return words_of(mapped.nodes[kFile])[offset / 8]; }
+    __u64& word(std::size_t offset) { return words_of(mapped.nodes[slot])[offset / 8]; }
 
     // Notes the first thing that is not so.
     void expect(bool so, const char* what) {
@@ -116,6 +116,7 @@ struct Fixture {
     BpfReader reader{mapped};
     const char* fault = nullptr;
     int told = 0;
+    std::size_t slot = kFile;  // that word() is of
     __u64 last_id = kFile;
 };
 
@@ -239,6 +240,13 @@ TEST_CASE("step by step: a slot changes hands while all of it is closed") {
                               "the old directory's names");
                  });
     CHECK(fault_of(f) == "");
+    // One that was never used.
+    f.slot = 4;
+    f.last_id = 0;
+    step_through([&] { f.records.adopt(4, Fixture::ino(4)); },
+                 [&] { f.expect_closed_where_the_id_changes(); });
+    CHECK(fault_of(f) == "");
+    CHECK(f.last_id == 4);
 }
 
 TEST_CASE("step by step: a node is retired or handed out, not both") {
