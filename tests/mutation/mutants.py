@@ -5,7 +5,7 @@ What tests/mutation/run takes out, each with the programs of which one must fail
 Not in the table, since nobody could tell: orders of memory accesses (this machine does not reorder them); which of
 several ways is taken for a name; a child without a record, which the programs refuse themselves; comparisons of one
 half of a tag, whose collisions nobody can make; that a removed directory is not told of (publish_directory), which takes
-a removal between the look at the directory and its lock.
+a removal between the look at the directory and its lock; the token of a listed name that is left to the daemon.
 """
 
 from mutation import Mutation
@@ -127,7 +127,6 @@ rules(CORE + "filesystem.cc", "sink meta",
       ("LOOKUP's token is late for attributes", "auto entry = entry_of(*at, *is, token);", "auto entry = entry_of(*at, *is, sink_->token());"),
       ("nothing is wiped at the end", "sink_->end();\n", ""))
 rules(CORE + "ops_dir.cc", "sink meta",
-      ("a listing's token is late", "sink_->entry_listed(listing, told, MetadataSink::kUnknownNode, token);", "sink_->entry_listed(listing, told, MetadataSink::kUnknownNode, sink_->token());"),
       ("a listed entry's token is late", "sink_->entry_listed(listing, told, entry ? entry->node : MetadataSink::kUnknownNode, seen);",
        "sink_->entry_listed(listing, told, entry ? entry->node : MetadataSink::kUnknownNode, sink_->token());"),
       ("a listed entry's attributes are published late", "auto entry = entry_of(at, *found, seen);", "auto entry = entry_of(at, *found, sink_->token());"),

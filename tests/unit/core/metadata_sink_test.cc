@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 
 #include <algorithm>
+#include <filesystem>
 #include <span>
 
 #include "tests/unit/core/recording_sink.h"
@@ -325,6 +326,24 @@ TEST_CASE("sink: listings tell when a directory is whole") {
     CHECK(parts == 2);
     CHECK(w.sink->xattr_facts.size() >= 4);  // none of them has any
     CHECK(w.sink->spoilt.empty());
+}
+
+TEST_CASE("sink: a name that cannot be read spoils a listing") {
+    Watched w;
+    const NodeId d = w.directory("d");
+    REQUIRE(w.session.keep(w.fs->create(d, "f", 0644, {})));
+    // Names are bound to their directory.
+    const std::filesystem::path root(w.dir.path());
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(root)) {
+        const std::string name = entry.path().filename();
+        if (entry.is_regular_file() && entry.path().parent_path() != root &&
+            !name.starts_with(volume::kReservedPrefix)) {
+            std::filesystem::rename(entry.path(), root / name);
+            break;
+        }
+    }
+    REQUIRE(w.fs->list(kRootNode, 0, ListMode::kNames, [](const auto&) { return true; }));
+    CHECK(w.sink->spoilt == std::vector{kRootNode});
 }
 
 TEST_CASE("sink: a mode lifted for a moment is a change") {

@@ -113,6 +113,10 @@ TEST_CASE("sink: what is mended of a node that is known is a change") {
     REQUIRE(fs->write(f->node, 4, bytes_of("more"), WriteSource::kCaller, {}));
     REQUIRE(session.keep(fs->create(d->node, "in it", 0644, {})));
     CHECK(sink->faults() == "");
+    // And a listing that fails says nothing of the directory.
+    unlisted.failing = true;
+    CHECK_FALSE(fs->list(kRootNode, 0, ListMode::kNames, [](const auto&) { return true; }));
+    CHECK(sink->spoilt == std::vector{kRootNode});
     session.forget_all();
 }
 

@@ -109,3 +109,17 @@ TEST_CASE("evictions end completeness, and never lose a name silently") {
     REQUIRE(g.entry("d", 0));
     CHECK(g.verdict("nowhere") == Verdict::kAbsent);
 }
+
+TEST_CASE("two names of a change that share a gate are counted once") {
+    Fixture f(1);
+    f.publish(1);
+    Change change{.inodes = {kRootIno},
+                  .names = {{{core::kRootNode, "a"}, {core::kRootNode, "b"}}}};
+    f.records.begin_change(change);
+    CHECK_FALSE(f.entry("a", kNode));
+    CHECK(f.records.publish_entry({core::kRootNode, "a"}, 0, f.records.token(), &change));
+    f.records.end_change(change);
+    CHECK(f.entry("b", kNode));
+    CHECK(f.verdict("a") == Verdict::kAbsent);
+    CHECK(f.verdict("b") == Verdict::kFound);
+}
