@@ -336,6 +336,8 @@ class Filesystem {
     std::array<TimeStripe, 64> time_stripes_;
     TimeStripe& time_stripe(NodeId node) { return time_stripes_[node % time_stripes_.size()]; }
 
+    std::atomic<bool> no_tmpfiles_{false};  // the lower file system has no O_TMPFILE
+
     std::shared_mutex tree_lock_;            // exclusive while a directory changes its place
     std::array<std::mutex, 64> open_locks_;  // one opener for each node
 

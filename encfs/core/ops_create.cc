@@ -84,12 +84,11 @@ std::optional<Filesystem::Owner> Filesystem::owner_for(const Dir& dir, const Cal
 // ---- regular files ----
 
 Result<lower::Fd> Filesystem::open_unnamed(const Dir& dir, mode_t mode, std::string& temp) {
-    static std::atomic<bool> unsupported{false};
-    if (!unsupported.load(std::memory_order_relaxed)) {
+    if (!no_tmpfiles_.load(std::memory_order_relaxed)) {
         auto fd = lower_->open_tmpfile(dir->fd.get(), mode);
         if (fd) return std::move(*fd);
         if (!tmpfile_unsupported(fd.error().value)) return fail(fd.error());
-        unsupported = true;
+        no_tmpfiles_ = true;
     }
     auto name = temp_name();
     if (!name) return std::unexpected(name.error());

@@ -74,10 +74,12 @@ class Volume:
         code, said = extencfs("init", "--passfile", self.passfile, "--kdf", "interactive", self.lower)
         equal(code, 0, f"init ({said})")
 
-    def try_mount(self, *options, mode="extfuse", user=None):
+    def try_mount(self, *options, mode="extfuse", user=None, preload=None):
         command = ["extencfs", "mount", "--passfile", self.passfile, "--log", self.log, "--mode", mode, *options,
                    self.lower, self.mountpoint]
         change = {} if user is None else {"user": user, "group": user, "extra_groups": []}
+        if preload:
+            change["env"] = os.environ | {"LD_PRELOAD": str(preload)}
         with open(self.log.with_name("said"), "w+", encoding="utf-8") as said:
             # A pipe would stay open for as long as the daemon lives.
             code = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=said, stderr=said,
@@ -94,9 +96,9 @@ class Volume:
         return None
 
     @contextlib.contextmanager
-    def mounted(self, *options, mode="extfuse", user=None):
+    def mounted(self, *options, mode="extfuse", user=None, preload=None):
         """The mountpoint, mounted; afterwards unmounted in order, unless the block did that itself."""
-        code, said = self.try_mount(*options, mode=mode, user=user)
+        code, said = self.try_mount(*options, mode=mode, user=user, preload=preload)
         equal(code, 0, f"mount ({said})")
         try:
             yield self.mountpoint
@@ -108,9 +110,10 @@ class Volume:
         wait_for(lambda: self.daemon_pid() is None, "the daemon's end")
 
     def give_up(self):
-        pid = self.daemon_pid()
-        if pid:
-            os.kill(pid, signal.SIGKILL)
+        while pid := self.daemon_pid():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
         subprocess.run(["umount", "-l", self.mountpoint], stderr=subprocess.DEVNULL, check=False)
 
     def unmount(self):
@@ -182,6 +185,56 @@ def as_user(uid, gid, groups, action):
         said = pipe.read()
     os.waitpid(child, 0)
     return json.loads(said)
+
+
+class Attachment:
+    """The programs of a mount taken off and put back, from outside the daemon: a link of our own to its map of them.
+    For a process of its own: the descriptor number that the map has for the mount is needed."""
+    MAP_GET_FD_BY_ID, LINK_CREATE, LINK_GET_FD_BY_ID, LINK_DETACH = 14, 28, 30, 34
+    STRUCT_OPS, SYS_BPF = 44, 321
+
+    def __init__(self, volume):
+        self.mountpoint, pid = volume.mountpoint, volume.daemon_pid()
+        found = {}
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                said = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/fdinfo/{number}").read_text().splitlines()
+                            if ":" in line)
+                if said.get("map_type", "").strip() == "26":
+                    found["map"] = int(said["map_id"])
+                elif said.get("link_type", "").strip() == "struct_ops":
+                    found["link"] = int(said["link_id"])
+                elif int(said["flags"], 8) & os.O_PATH and os.readlink(f"/proc/{pid}/fd/{number}") == "/dev/null":
+                    # Where the daemon held the mount: the programs' map names it by this number.
+                    found["slot"] = int(number)
+        self.map, self.slot = self.bpf(self.MAP_GET_FD_BY_ID, found["map"]), found["slot"]
+        if self.map == self.slot:
+            self.map = os.dup(self.map)
+            os.close(self.slot)
+        self.link = self.bpf(self.LINK_GET_FD_BY_ID, found["link"])
+        self.bpf(self.LINK_DETACH, self.link)  # the daemon's own: closing it does not do that
+        os.close(self.link)
+        self.link = None
+
+    def bpf(self, command, *words):
+        attributes = (ctypes.c_uint32 * 32)(*words)
+        result = LIBC.syscall(self.SYS_BPF, command, attributes, ctypes.sizeof(attributes))
+        if result < 0:
+            raise OSError(ctypes.get_errno(), f"bpf command {command}")
+        return result
+
+    def attach(self):
+        mount = os.open(self.mountpoint, os.O_RDONLY | os.O_DIRECTORY)
+        os.dup2(mount, self.slot)
+        try:
+            self.link = self.bpf(self.LINK_CREATE, self.map, 0, self.STRUCT_OPS)
+        finally:
+            for descriptor in {mount, self.slot}:  # open, they would keep the mount busy
+                os.close(descriptor)
+
+    def detach(self):
+        os.close(self.link)
+        self.link = None
 
 
 def bpf_map_count():

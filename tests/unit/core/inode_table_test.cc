@@ -8,6 +8,7 @@
 #include <map>
 #include <random>
 #include <set>
+#include <utility>
 
 using namespace extencfs::core;
 
@@ -38,7 +39,10 @@ class KeepingSink : public NullSink {
         handed_out.erase(node);
         return true;
     }
+    std::uint64_t take_served(NodeId node) override { return std::exchange(handed_out[node], 0); }
+    void bar(NodeId node) override { barred.push_back(node); }
     std::map<NodeId, std::uint64_t> handed_out;
+    std::vector<NodeId> barred;
 
   private:
     std::size_t kept_;
@@ -383,4 +387,46 @@ TEST_CASE("a directory is kept as long as what lies in it") {
     const NodeId last = table.acquire(in_root("last"), 10, S_IFREG);
     CHECK(table.forget(more, 1) == std::vector{file, more});  // the directory waits again
     CHECK(table.forget(last, 1).empty());
+}
+
+TEST_CASE("references that the sink's readers took are counted once") {
+    KeepingSink sink(0);
+    InodeTable table(kRootIno, {}, sink);
+    const NodeId a = table.acquire(in_root("a"), 7, S_IFREG);
+    sink.handed_out[a] = 3;
+    // Folded into the table's own count by the next look at it.
+    CHECK(table.acquire(in_root("a"), 7, S_IFREG) == a);
+    CHECK(sink.served(a) == 0);
+    sink.handed_out[a] = 2;
+    CHECK(table.forget(a, 5).empty());  // of 7: the readers' last two are still out
+    CHECK(table.forget(a, 1).empty());
+    CHECK(table.find(7) == a);
+    CHECK(table.forget(a, 1) == std::vector{a});
+}
+
+TEST_CASE("what must not be answered any more is barred") {
+    KeepingSink sink(8);
+    InodeTable table(kRootIno, {}, sink);
+    const NodeId a = table.acquire(in_root("a"), 7, S_IFREG);
+    const NodeId b = table.acquire(in_root("b"), 8, S_IFREG);
+    CHECK(sink.barred.empty());
+    table.distrust(a);
+    CHECK(sink.barred == std::vector{a});
+    CHECK(table.acquire(in_root("b"), 8, S_IFDIR) != b);
+    CHECK(sink.barred == std::vector{a, b});
+    // Nobody can come by them again: they are not kept.
+    CHECK(has(table.forget(a, 1), a));
+    CHECK(has(table.forget(b, 1), b));
+}
+
+TEST_CASE("a node without a name is not kept") {
+    KeepingSink sink(8);
+    InodeTable table(kRootIno, {}, sink);
+    const NodeId a = table.acquire(in_root("a"), 7, S_IFREG);
+    table.remove_location(a, in_root("a"), true);
+    CHECK(table.forget(a, 1) == std::vector{a});
+    // One of its two names went; the other is not known here.
+    const NodeId b = table.acquire(in_root("b"), 8, S_IFREG);
+    table.remove_location(b, in_root("b"), false);
+    CHECK(table.forget(b, 1) == std::vector{b});
 }

@@ -129,6 +129,50 @@ TEST_CASE("sink: names close themselves, their directory and what lies there") {
     CHECK(w.sink->published_attrs[f] == attrs);
 }
 
+TEST_CASE("sink: what has neither name nor descriptor is told, not published") {
+    Watched w;
+    const NodeId d = w.directory("d");
+    REQUIRE(w.fs->rmdir(kRootNode, "d"));
+    const int before = w.sink->published_attrs[d];
+    CHECK(w.fs->getattr(d));
+    CHECK(w.sink->published_attrs[d] == before);
+}
+
+TEST_CASE("sink: bits that a write takes away are closed before") {
+    Watched w;
+    const NodeId f = w.file("f");
+    AttrChange mode;
+    mode.mode_set = true;
+    mode.mode = 04755;
+    REQUIRE(w.fs->setattr(f, mode));
+    KillPrivilege kill;
+    kill.wanted = true;
+    kill.caller_is_in = [](gid_t) { return true; };
+    REQUIRE(w.fs->write(f, 0, bytes_of("x"), WriteSource::kCaller, kill));
+    CHECK((w.fs->getattr(f)->st_mode & 07777) == 0755);
+    CHECK(w.sink->faults() == "");
+}
+
+TEST_CASE("sink: nothing is told of the attributes of what refuses them") {
+    Watched w;
+    auto link = w.fs->symlink(kRootNode, "link", "target", {});
+    REQUIRE(w.session.keep(link));
+    w.sink->xattr_facts.clear();
+    CHECK(w.fs->list_xattr(link->node)->empty());
+    CHECK(w.sink->xattr_facts.empty());
+}
+
+TEST_CASE("sink: a long target's text is a change of the root") {
+    Watched w;
+    const std::uint64_t root = w.ino("");
+    const NodeId d = w.directory("d");
+    w.start();
+    REQUIRE(w.session.keep(w.fs->symlink(d, "link", std::string(3500, 't'), {})));
+    CHECK(w.closed(root));
+    CHECK(w.closed(w.ino("d")));
+    REQUIRE(w.fs->unlink(d, "link"));
+}
+
 TEST_CASE("sink: a rename closes both names, both directories, and both inodes") {
     Watched w;
     const NodeId d = w.directory("d");
@@ -194,6 +238,18 @@ TEST_CASE("sink: owners and modes close extended attributes, as attributes do th
     mode.mode = 0600;
     REQUIRE(w.fs->setattr(f, mode));
     CHECK(w.sink->history.xattrs);
+    AttrChange owner;
+    owner.uid_set = true;
+    owner.uid = ::geteuid();
+    w.start();
+    REQUIRE(w.fs->setattr(f, owner));
+    CHECK(w.sink->history.xattrs);
+    AttrChange group;
+    group.gid_set = true;
+    group.gid = ::getegid();
+    w.start();
+    REQUIRE(w.fs->setattr(f, group));
+    CHECK(w.sink->history.xattrs);
     w.start();
     REQUIRE(w.fs->set_xattr(f, "user.a", bytes_of("1"), 0));
     CHECK(w.sink->history.xattrs);
@@ -234,6 +290,7 @@ TEST_CASE("sink: what is new has no extended attributes but those that it inheri
     if (!w.fs->set_xattr(d, "system.posix_acl_default", std::as_bytes(std::span(kAcl)), 0))
         return;  // the lower file system has none
     w.sink->xattr_facts.clear();
+    CHECK(w.fs->list_xattr(d)->size() == 1);
     REQUIRE(w.session.keep(w.fs->mknod(d, "heir", S_IFREG | 0644, 0, {})));
     REQUIRE(w.session.keep(w.fs->mkdir(d, "heirs", 0755, {})));
     REQUIRE(w.session.keep(w.fs->lookup(d, "heir")));
@@ -271,6 +328,24 @@ TEST_CASE("sink: listings tell when a directory is whole") {
     CHECK(w.sink->spoilt.empty());
 }
 
+TEST_CASE("sink: a name that cannot be read spoils a listing") {
+    Watched w;
+    const NodeId d = w.directory("d");
+    REQUIRE(w.session.keep(w.fs->create(d, "f", 0644, {})));
+    // Names are bound to their directory.
+    const std::filesystem::path root(w.dir.path());
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(root)) {
+        const std::string name = entry.path().filename();
+        if (entry.is_regular_file() && entry.path().parent_path() != root &&
+            !name.starts_with(volume::kReservedPrefix)) {
+            std::filesystem::rename(entry.path(), root / name);
+            break;
+        }
+    }
+    REQUIRE(w.fs->list(kRootNode, 0, ListMode::kNames, [](const auto&) { return true; }));
+    CHECK(w.sink->spoilt == std::vector{kRootNode});
+}
+
 TEST_CASE("sink: a mode lifted for a moment is a change") {
     Watched w;
     const NodeId f = w.file("f");
@@ -289,39 +364,4 @@ TEST_CASE("sink: a mode lifted for a moment is a change") {
     REQUIRE(w.session.keep(again));
     IoBuffer buffer;
     CHECK(w.fs->read(again->node, 0, 10, buffer));
-}
-
-TEST_CASE("sink: what is mended without being asked for is a change") {
-    const auto dir = fake::ScratchDir::in_memory();
-    const auto real = lower::make_posix_lower_fs();
-    std::string file_below, directory_below;
-    {
-        auto fs = open_fs(*real, dir, {.clean = true});
-        auto f = fs->create(kRootNode, "f", 0644, {});
-        REQUIRE(f);
-        REQUIRE(fs->write(f->node, 0, bytes_of("text"), WriteSource::kCaller, {}));
-        REQUIRE(fs->mkdir(kRootNode, "d", 0755, {}));
-        CHECK(fs->finish());
-        for (const auto& entry : std::filesystem::directory_iterator(dir.path())) {
-            if (entry.is_directory()) directory_below = entry.path();
-            struct stat is {};
-            if (::stat(entry.path().c_str(), &is) == 0 && is.st_ino == f->attr.st_ino)
-                file_below = entry.path();
-        }
-    }
-    // As a killed writer leaves them: bytes beyond the end, and no id yet.
-    std::filesystem::resize_file(file_below, std::filesystem::file_size(file_below) + 5000);
-    REQUIRE(std::filesystem::remove(directory_below + "/" + volume::kDirFileName));
-    const auto grown = std::filesystem::file_size(file_below);
-
-    const auto sink = std::make_shared<RecordingSink>();
-    CheckedLower lower(*real, *sink);
-    const std::size_t before = threads_now();
-    auto fs = open_fs(lower, dir, {.clean = false, .sink = sink});
-    wait_for_scan(before);
-    CHECK(std::filesystem::file_size(file_below) < grown);
-    CHECK(std::filesystem::exists(directory_below + "/" + volume::kDirFileName));
-    CHECK(sink->faults() == "");
-    CHECK(sink->nodes() == 1);
-    CHECK(fs->finish());
 }

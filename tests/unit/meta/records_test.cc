@@ -1,73 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The protocol's rules, one by one, on one thread: what is published, what is dropped, what is
 // gone.
-#include "encfs/meta/records.h"
-
-#include <catch2/catch.hpp>
-
-#include <set>
-#include <string>
-
-#include "tests/unit/meta/bpf_reader.h"
+#include "tests/unit/meta/records_fixture.h"
 
 using namespace extencfs;
 using namespace extencfs::meta;
-
-namespace {
-
-constexpr std::uint64_t kRootIno = 100;
-constexpr NodeId kNode = 2;
-constexpr std::uint64_t kIno = 7;
-constexpr std::uint64_t kAclBits = XF_XATTR_ACL_ACCESS | XF_XATTR_ACL_DEFAULT;
-
-struct Fixture {
-    explicit Fixture(std::size_t buckets = 64, std::size_t nodes = 64)
-        : mapped(nodes, buckets), records(mapped.nodes, mapped.buckets, mapped.settings) {
-        records.adopt(core::kRootNode, kRootIno);
-        records.adopt(kNode, kIno);
-    }
-    Mapped mapped;
-    Records records;
-    BpfReader reader{mapped};
-
-    static struct stat attr(std::uint64_t size, std::uint64_t ino = kIno, nlink_t links = 1) {
-        struct stat is {};
-        is.st_ino = ino;
-        is.st_size = static_cast<off_t>(size);
-        is.st_mode = S_IFREG | 0644;
-        is.st_nlink = links;
-        is.st_mtim = {static_cast<time_t>(size), 5};
-        return is;
-    }
-    void publish(std::uint64_t size) {
-        records.publish_attr(kNode, attr(size), records.token(), {});
-    }
-    // The size that a reader is told; -1: it is left to the daemon.
-    std::int64_t size(NodeId node = kNode) {
-        xf_attr got{};
-        return reader.getattr(node, got) ? static_cast<std::int64_t>(got.size) : -1;
-    }
-    bool entry(std::string_view name, NodeId child) {
-        return records.publish_entry({core::kRootNode, name}, child, records.token(), nullptr);
-    }
-    Verdict verdict(std::string_view name) { return reader.lookup(core::kRootNode, name).verdict; }
-    void complete_root() {
-        const auto token = records.token();
-        records.publish_complete(core::kRootNode, kRootIno,
-                                 records.directory_version(core::kRootNode), token, nullptr);
-    }
-};
-
-using Change = Records::Change;
-
-Change change_of_inode(std::uint64_t ino = kIno) {
-    return {.inodes = {ino}};
-}
-Change change_of_name(std::string_view name) {
-    return {.inodes = {kRootIno}, .names = {{{core::kRootNode, name}}}};
-}
-
-}  // namespace
 
 TEST_CASE("what is published is read, and nothing before") {
     Fixture f;
@@ -118,7 +55,13 @@ TEST_CASE("a change closes the record, and what was read before it is dropped") 
 TEST_CASE("a change publishes what it made, unless another one overlaps") {
     Fixture f;
     Change a = change_of_inode(), b = change_of_inode();
+    const auto earlier = f.records.token();
     f.records.begin_change(a);
+    SECTION("but not what it saw before it began") {
+        f.records.publish_attr(kNode, Fixture::attr(3), earlier, &a);
+        CHECK(f.size() == -1);
+        f.records.end_change(a);
+    }
     SECTION("alone") {
         f.records.publish_attr(kNode, Fixture::attr(3), f.records.token(), &a);
         CHECK(f.size() == 3);
@@ -131,6 +74,14 @@ TEST_CASE("a change publishes what it made, unless another one overlaps") {
         CHECK(f.size() == -1);
         f.records.end_change(a);
         f.records.end_change(b);
+    }
+    SECTION("nor within a change of something else") {
+        Change other = change_of_inode(8);
+        f.records.begin_change(other);
+        f.records.publish_attr(kNode, Fixture::attr(3), f.records.token(), &other);
+        CHECK(f.size() == -1);
+        f.records.end_change(other);
+        f.records.end_change(a);
     }
     SECTION("the other one over since the look") {
         const auto token = f.records.token();
@@ -198,6 +149,44 @@ TEST_CASE("an inode that ever had two links is kept by nobody") {
     REQUIRE(f.reader.getattr(kNode, got, &valid));
     CHECK(got.nlink == 1);
     CHECK(valid == 0);
+    // Also if that was told in the middle of a change, and so not published.
+    Fixture g;
+    Change change = change_of_inode();
+    g.records.begin_change(change);
+    g.records.publish_attr(kNode, Fixture::attr(1, kIno, 2), g.records.token(), nullptr);
+    g.records.end_change(change);
+    CHECK(g.size() == -1);
+    g.publish(1);
+    REQUIRE(g.reader.getattr(kNode, got, &valid));
+    CHECK(valid == 0);
+    // A directory's links are its subdirectories.
+    struct stat directory = Fixture::attr(1, kRootIno, 3);
+    directory.st_mode = S_IFDIR | 0755;
+    g.records.publish_attr(core::kRootNode, directory, g.records.token(), nullptr);
+    REQUIRE(g.reader.getattr(core::kRootNode, got, &valid));
+    CHECK(valid == 1);
+    // Nor is the slot's next node held to it.
+    CHECK(g.records.try_retire(kNode, 0));
+    const NodeId next = (NodeId{1} << 32) | kNode;
+    g.records.adopt(next, 8);
+    g.records.publish_attr(next, Fixture::attr(1, 8), g.records.token(), nullptr);
+    REQUIRE(g.reader.getattr(next, got, &valid));
+    CHECK(valid == 1);
+}
+
+TEST_CASE("what is of another inode than the record's is dropped") {
+    Fixture f;
+    f.records.publish_attr(kNode, Fixture::attr(1, 8), f.records.token(), nullptr);
+    CHECK(f.size() == -1);
+    const auto token = f.records.token();
+    f.records.publish_complete(core::kRootNode, 8, f.records.directory_version(core::kRootNode),
+                               token, nullptr);
+    CHECK(f.verdict("nowhere") == Verdict::kPass);
+    CHECK_FALSE(f.records.publish_entry({0, "a"}, kNode, f.records.token(), nullptr));
+    // A directory that is complete stays so.
+    f.complete_root();
+    f.complete_root();
+    CHECK(f.verdict("nowhere") == Verdict::kAbsent);
 }
 
 TEST_CASE("attributes that are absent add up, and a change takes them away") {
@@ -244,6 +233,8 @@ TEST_CASE("a lookup is counted, and a node is retired only at exactly that count
         CHECK(f.size(next) == 4);
         CHECK(f.size(kNode) == -1);
         CHECK(f.verdict("a") == Verdict::kPass);
+        // More than a count can say is no part of the generation.
+        CHECK_FALSE(f.records.try_retire(next, std::uint64_t{1} << 32));
         CHECK(f.records.try_retire(next, 0));
     }
 }
@@ -260,101 +251,6 @@ TEST_CASE("a full count goes over to the daemon") {
     CHECK(f.verdict("a") == Verdict::kFound);
     CHECK_FALSE(f.records.try_retire(kNode, XF_REF_COUNT_MASK + 2));
     CHECK(f.records.try_retire(kNode, 1));
-}
-
-TEST_CASE("a change of a name leaves it to the daemon until it is published") {
-    Fixture f;
-    f.publish(1);
-    REQUIRE(f.entry("a", kNode));
-    Change change = change_of_name("a");
-    f.records.begin_change(change);
-    CHECK(f.verdict("a") == Verdict::kPass);
-    CHECK_FALSE(f.entry("a", kNode));
-    SECTION("by the change") {
-        REQUIRE(f.records.publish_entry({core::kRootNode, "a"}, 0, f.records.token(), &change));
-        CHECK(f.verdict("a") == Verdict::kAbsent);
-        f.records.end_change(change);
-        CHECK(f.verdict("a") == Verdict::kAbsent);
-    }
-    SECTION("by a later lookup, where it failed") {
-        f.records.end_change(change);
-        CHECK(f.verdict("a") == Verdict::kPass);
-        REQUIRE(f.entry("a", kNode));
-        CHECK(f.verdict("a") == Verdict::kFound);
-    }
-    // A listing that does not know the node does not undo what is known.
-    REQUIRE(f.entry("b", 0));
-    REQUIRE(f.entry("b", core::MetadataSink::kUnknownNode));
-    CHECK(f.verdict("b") == Verdict::kAbsent);
-}
-
-TEST_CASE("in a complete directory a name that is not there does not exist") {
-    Fixture f;
-    CHECK(f.verdict("x") == Verdict::kPass);
-    f.complete_root();
-    CHECK(f.verdict("x") == Verdict::kAbsent);
-    Change change = change_of_name("x");
-    f.records.begin_change(change);
-    CHECK(f.verdict("x") == Verdict::kPass);
-    CHECK(f.verdict("y") == Verdict::kAbsent);
-    f.records.end_change(change);
-    CHECK(f.verdict("x") == Verdict::kPass);
-    CHECK(f.verdict("y") == Verdict::kAbsent);
-}
-
-TEST_CASE("a pass proves nothing if a name changed or a way was evicted meanwhile") {
-    Fixture f(1);
-    const auto token = f.records.token();
-    const auto seen = f.records.directory_version(core::kRootNode);
-    auto finish = [&] {
-        f.records.publish_complete(core::kRootNode, kRootIno, seen, token, nullptr);
-        return f.verdict("nowhere") == Verdict::kAbsent;
-    };
-    SECTION("neither") {
-        CHECK(finish());
-    }
-    SECTION("a change over") {
-        Change change = change_of_name("x");
-        f.records.begin_change(change);
-        f.records.end_change(change);
-        CHECK_FALSE(finish());
-    }
-    SECTION("a change under way") {
-        Change change = change_of_name("x");
-        f.records.begin_change(change);
-        CHECK_FALSE(finish());
-        f.records.end_change(change);
-    }
-    SECTION("an eviction") {
-        for (const char* name : {"a", "b", "c", "d", "e"}) REQUIRE(f.entry(name, 0));
-        CHECK_FALSE(finish());
-    }
-}
-
-TEST_CASE("evictions end completeness, and never lose a name silently") {
-    Fixture f(2);
-    std::set<std::string> known;
-    f.complete_root();
-    for (int i = 0; i < 40; ++i) {
-        const std::string name = "n" + std::to_string(i);
-        f.publish(1);
-        REQUIRE(f.entry(name, kNode));
-        known.insert(name);
-        for (const auto& one : known) REQUIRE(f.verdict(one) != Verdict::kAbsent);
-    }
-    CHECK(f.verdict("nowhere") == Verdict::kPass);
-    CHECK(f.records.names_known() == 8);
-    // Ways of a directory that is gone are taken first.
-    const NodeId directory = 5;
-    f.records.adopt(directory, 55);
-    Fixture g(1);
-    g.records.adopt(directory, 55);
-    REQUIRE(g.records.publish_entry({directory, "in it"}, 0, g.records.token(), nullptr));
-    for (const char* name : {"a", "b", "c"}) REQUIRE(g.entry(name, 0));
-    CHECK(g.records.try_retire(directory, 0));
-    g.complete_root();
-    REQUIRE(g.entry("d", 0));
-    CHECK(g.verdict("nowhere") == Verdict::kAbsent);
 }
 
 TEST_CASE("nodes beyond the array are left to the daemon") {
@@ -383,6 +279,10 @@ TEST_CASE("a barred node is answered by nobody") {
     CHECK(f.verdict("a") == Verdict::kPass);
     CHECK(f.reader.absent_xattrs(kNode) == 0);
     CHECK(f.records.try_retire(kNode, 0));
+    // Nor does a listing make a barred directory complete.
+    f.records.bar(core::kRootNode);
+    f.complete_root();
+    CHECK(f.verdict("nowhere") == Verdict::kPass);
 }
 
 TEST_CASE("nothing readable is left after the end") {
@@ -390,6 +290,7 @@ TEST_CASE("nothing readable is left after the end") {
     f.publish(1);
     REQUIRE(f.entry("a", kNode));
     CHECK(f.verdict("a") == Verdict::kFound);
+    f.records.publish_xattrs(kNode, kIno, XF_XATTR_IMA, f.records.token());
     f.complete_root();
     f.records.wipe();
     CHECK(f.verdict("a") == Verdict::kPass);
@@ -405,4 +306,35 @@ TEST_CASE("nothing readable is left after the end") {
             if (reference) REQUIRE((words[i] & XF_REF_ALIVE) == 0);
         }
     }
+}
+
+TEST_CASE("what no file ever has is known of each node, whatever changes") {
+    Mapped mapped(64, 64);
+    mapped.settings.always_absent = XF_XATTR_CAPABILITY;
+    Records records(mapped.nodes, mapped.buckets, mapped.settings);
+    BpfReader reader(mapped);
+    records.adopt(kNode, kIno);
+    CHECK(reader.absent_xattrs(kNode) == XF_XATTR_CAPABILITY);
+    records.publish_xattrs(kNode, kIno, XF_XATTR_NONE, records.token());
+    Change change = change_of_inode();
+    change.xattrs = true;
+    records.begin_change(change);
+    CHECK(reader.absent_xattrs(kNode) == XF_XATTR_CAPABILITY);
+    records.end_change(change);
+    CHECK(records.try_retire(kNode, 0));
+    const NodeId next = (NodeId{1} << 32) | kNode;
+    records.adopt(next, 8);
+    CHECK(reader.absent_xattrs(next) == XF_XATTR_CAPABILITY);
+    records.bar(next);
+    Change other = change_of_inode(8);
+    other.xattrs = true;
+    records.begin_change(other);
+    CHECK(reader.absent_xattrs(next) == 0);
+    records.end_change(other);
+    records.publish_xattrs(next, 8, XF_XATTR_NONE, records.token());
+    CHECK(reader.absent_xattrs(next) == 0);
+    // Of another inode than the node's.
+    records.adopt(3, 9);
+    records.publish_xattrs(3, 8, XF_XATTR_NONE, records.token());
+    CHECK(reader.absent_xattrs(3) == XF_XATTR_CAPABILITY);
 }
