@@ -12,6 +12,7 @@
 #define __always_inline inline __attribute__((always_inline))
 #define __noinline __attribute__((noinline))
 #define __uint(name, val) int (*name)[val]
+#define barrier_var(var) asm volatile("" : "+r"(var))
 #define __type(name, val) __typeof__(val) *name
 
 struct task_struct;
