@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <thread>
 
 #include "encfs/core/filesystem.h"
 
@@ -128,6 +129,8 @@ Result<struct stat> Filesystem::attr_of(const NodeView& node) {
 }
 
 Result<struct stat> Filesystem::getattr(NodeId node) {
+    // Somebody may rename it again and again.
+    constexpr int kMostAttempts = 50;
     for (int attempt = 0;; ++attempt) {
         const auto token = sink_->token();  // before the look at the table, which is one too
         auto is = view(node);
@@ -143,7 +146,8 @@ Result<struct stat> Filesystem::getattr(NodeId node) {
         const bool moved = attr.error().kind == ErrorKind::kStale ||
                            is_errno(attr.error(), ENOENT) ||
                            (S_ISLNK(is->type) && is_errno(attr.error(), EINVAL));
-        if (!moved || attempt == 3) return attr;
+        if (!moved || attempt == kMostAttempts) return attr;
+        std::this_thread::yield();
     }
 }
 
