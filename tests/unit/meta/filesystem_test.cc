@@ -20,10 +20,12 @@ namespace {
 class Interposed final : public BorrowedLower {
   public:
     explicit Interposed(LowerFs& to) : BorrowedLower(to) {}
+    std::function<void()> before_stat;
     std::function<void()> after_stat;
     std::function<void()> before_change;
 
     lower::Result<struct stat> stat_at(int d, const std::string& n) override {
+        act(before_stat);
         auto is = BorrowedLower::stat_at(d, n);
         act(after_stat);
         return is;
@@ -65,6 +67,26 @@ AttrChange to_mode(mode_t mode) {
 }
 
 }  // namespace
+
+TEST_CASE("attributes of what is renamed again and again are found") {
+    const auto real = lower::make_posix_lower_fs();
+    Interposed lower(*real);
+    World w(lower);
+    auto link = w.fs->symlink(kRootNode, "0", "target", {});
+    REQUIRE(link);
+    int renamed = 0;
+    // Before each look by its name, which has changed by then.
+    const std::function<void()> rename = [&] {
+        const std::string from = std::to_string(renamed), to = std::to_string(renamed + 1);
+        if (++renamed > 10) return;
+        CHECK(w.fs->rename(kRootNode, from, kRootNode, to, lower::RenameMode::kReplace));
+        lower.before_stat = rename;
+    };
+    lower.before_stat = rename;
+    CHECK(w.fs->getattr(link->node));
+    CHECK(renamed > 10);
+    w.fs->forget(link->node, 1);
+}
 
 TEST_CASE("what replies told is answered without the daemon, and is right") {
     const auto real = lower::make_posix_lower_fs();
