@@ -20,6 +20,7 @@ from guest import (LIBC, Volume, as_user, bpf_map_count, equal, error_of, expect
 
 SOCKET = "/run/extencfs-fastpath/socket"
 ALICE, MALLORY = 1000, 1  # such as there are on Debian: fusermount3 wants their names
+MAPS = bpf_map_count()  # before anything here; maps go a while after their last user
 ROUNDS = 100
 VERSION, OPEN, ATTACH, DETACH = 1, 1, 2, 3
 SYS_BPF, MAP_UPDATE, MAP_GET_FD_BY_ID = 321, 2, 14
@@ -179,9 +180,8 @@ def without_the_service():
 
 
 def served_for_an_ordinary_user():
-    maps = bpf_map_count()
     with Service() as service:
-        wait_for(lambda: bpf_map_count() == maps, "the end of the maps that the service tried")
+        wait_for(lambda: bpf_map_count() == MAPS, "the end of the maps that the service tried")
         volume = OwnVolume()
         with volume.mounted():
             stats = volume.stats()
@@ -195,7 +195,7 @@ def served_for_an_ordinary_user():
             status = Path(f"/proc/{service.workers()[0]}/status").read_text(encoding="ascii")
             expect("CapEff:\t0000000000000000" in status, "the worker kept its privileges")
         wait_for(lambda: not service.workers(), "the worker's end")
-        wait_for(lambda: bpf_map_count() == maps, "the maps' end")
+        wait_for(lambda: bpf_map_count() == MAPS, "the maps' end")
         with volume.mounted(mode="auto"):
             equal(volume.stats()["mode"], "extfuse", "mode with auto")
     expect("refus" not in service.said() and "cannot" not in service.said(), service.said())
@@ -239,7 +239,6 @@ def changes_are_seen_at_once():
 
 
 def kill_the_daemon():
-    maps = bpf_map_count()
     with Service() as service:
         volume = OwnVolume()
         with volume.mounted():
@@ -250,7 +249,7 @@ def kill_the_daemon():
             said = volume.within(lambda: error_of(lambda: fresh_fstat(held)))
             expect(said in (errno.ENOTCONN, errno.ECONNABORTED), f"the mount of a killed daemon says {said}")
             wait_for(lambda: not service.workers(), "the worker's end")
-            wait_for(lambda: bpf_map_count() == maps, "the maps' end")
+            wait_for(lambda: bpf_map_count() == MAPS, "the maps' end")
             os.close(held)
             subprocess.run(["umount", volume.mountpoint], check=True)
         with volume.mounted():
