@@ -380,7 +380,8 @@ Result<void> legacy_pbkdf2(Bytes password, Bytes salt, std::uint32_t iterations,
         iterations > INT_MAX || sha1() == nullptr) {
         return std::unexpected(Error::kBadParameter);
     }
-    if (PKCS5_PBKDF2_HMAC(text_of(password).data(), static_cast<int>(password.size()), raw(salt),
+    if (PKCS5_PBKDF2_HMAC(reinterpret_cast<const char*>(password.data()),
+                          static_cast<int>(password.size()), raw(salt),
                           static_cast<int>(salt.size()), static_cast<int>(iterations), sha1(),
                           static_cast<int>(out.size()), raw(out)) != 1) {
         wipe(out);

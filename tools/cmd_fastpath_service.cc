@@ -33,7 +33,7 @@ std::expected<daemon::DelegationOptions, std::string> to_options(const ServiceCo
     if (!command.group.empty()) {
         const auto group = parse_gid(command.group);
         if (!group) return std::unexpected("there is no group " + command.group);
-        options.group = *group;
+        options.group = group;
     }
     daemon::DelegationLimits& limits = options.limits;
     unsigned user_mb = limits.user_bytes >> 20, total_mb = limits.total_bytes >> 20;

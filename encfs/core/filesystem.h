@@ -317,7 +317,8 @@ class Filesystem {
 
     std::unique_ptr<lower::LowerFs> lower_;
     Options options_;
-    bool privileged_;  // we are root: owners and modes are ours to set
+    bool privileged_;                       // we are root: owners and modes are ours to set
+    std::atomic<bool> no_tmpfiles_{false};  // the lower file system has no O_TMPFILE
     std::function<void(NodeId, const std::string&)> on_entry_stale_;
     std::shared_ptr<MetadataSink> sink_;  // never null
     std::unique_ptr<VolumeFormat> format_;
@@ -335,8 +336,6 @@ class Filesystem {
     };
     std::array<TimeStripe, 64> time_stripes_;
     TimeStripe& time_stripe(NodeId node) { return time_stripes_[node % time_stripes_.size()]; }
-
-    std::atomic<bool> no_tmpfiles_{false};  // the lower file system has no O_TMPFILE
 
     std::shared_mutex tree_lock_;            // exclusive while a directory changes its place
     std::array<std::mutex, 64> open_locks_;  // one opener for each node
