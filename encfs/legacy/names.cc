@@ -165,7 +165,13 @@ Result<std::string> NameCodec::each_component(std::string_view path, Code code) 
 Result<std::string> NameCodec::encode_target(std::string_view plain) const {
     if (plain.empty() || plain.find('\0') != std::string_view::npos)
         return fail(ErrorKind::kBadParameter, "not a target");
-    if (plain.front() != '/') return each_component(plain, &NameCodec::encode);
+    if (plain.front() != '/') {
+        auto relative = each_component(plain, &NameCodec::encode);
+        // Of names that are not coded: it would be read as an absolute one.
+        if (relative && relative->front() == kAbsolute)
+            return fail(ErrorKind::kBadParameter, "names without coding cannot hold this target");
+        return relative;
+    }
     const std::string_view rest = plain.substr(1);
     // "/" alone: EncFS could only pad it.
     if (rest.empty() && coding_.scheme == NameScheme::kStream)

@@ -157,6 +157,9 @@ TEST_CASE("symlink targets are coded wherever the link is") {
     CHECK(block.decode_target(block.encode_target("/").value()).value() == "/");
     CHECK(NameCodec(aes_key(), coding(kStream, 2)).encode_target("/").error().kind ==
           ErrorKind::kBadParameter);
+    // Found by fuzzing: it would come back as "/x".
+    CHECK(NameCodec(aes_key(), coding(kNull, 1)).encode_target("+x").error().kind ==
+          ErrorKind::kBadParameter);
     CHECK(block.decode_target("nonsense").error().kind == ErrorKind::kNotVolumeName);
     CHECK(block.decode_target("").error().kind == ErrorKind::kNotVolumeName);
     CHECK(block.decode_target("+").error().kind == ErrorKind::kNotVolumeName);
