@@ -6,18 +6,16 @@
 
 #include "crypto/random.h"
 #include "encfs/volume/crypto_errors.h"
+#include "encfs/volume/wire.h"
 
 namespace extencfs::legacy {
 
 namespace {
 
+using volume::all_zero;
 using volume::ErrorKind;
 using volume::fail;
 using volume::from_crypto;
-
-bool is_zero(Bytes bytes) {
-    return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
-}
 
 }  // namespace
 
@@ -90,14 +88,14 @@ Result<BlockState> ContentCodec::decode_block(std::uint64_t block_no, std::uint6
     }
     const bool whole = lower.size() == layout_.block_size;
     std::fill(plain.begin(), plain.end(), std::byte{0});
-    if (layout_.holes && whole && is_zero(lower)) return BlockState::kHole;
+    if (layout_.holes && whole && all_zero(lower)) return BlockState::kHole;
     ByteVector opened(lower.begin(), lower.end());
     const std::uint64_t seed = block_no ^ file_iv;
     const auto done = whole ? key_->decode_blocks(opened, seed) : key_->decode_stream(opened, seed);
     if (!done) return from_crypto(done.error(), "block");
     const Bytes bytes(opened);
     // A hole that EncFS itself made within a block before it encoded that.
-    if (layout_.holes && is_zero(bytes)) return BlockState::kHole;
+    if (layout_.holes && all_zero(bytes)) return BlockState::kHole;
     if (layout_.mac_size > 0 && policy_ == MacPolicy::kCheck) {
         const auto mac = block_mac(bytes.subspan(layout_.mac_size));
         if (!mac) return std::unexpected(mac.error());

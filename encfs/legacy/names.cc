@@ -25,6 +25,12 @@ bool is_dots(std::string_view name) {
     return name == "." || name == "..";
 }
 
+// What a directory may hold, "." and ".." included.
+bool is_component(std::string_view name) {
+    return !name.empty() &&
+           name.find_first_of(std::string_view("/\0", 2)) == std::string_view::npos;
+}
+
 Alphabet alphabet_of(NameScheme scheme) {
     return scheme == NameScheme::kBlock32 ? Alphabet::kBase32 : Alphabet::kBase64;
 }
@@ -123,23 +129,17 @@ Result<ChainedName> NameCodec::decode_any(std::string_view entry, Chain chain) c
 }
 
 Result<ChainedName> NameCodec::encode(std::string_view plain, std::uint64_t chain) const {
-    constexpr std::string_view kNever("/\0", 2);
-    if (plain.empty() || plain.find_first_of(kNever) != std::string_view::npos)
-        return fail(ErrorKind::kBadParameter, "not a name");
+    if (!is_component(plain)) return fail(ErrorKind::kBadParameter, "not a name");
     if (is_dots(plain)) return ChainedName{std::string(plain), chain};
     return encode_any(plain, chain_of(chain));
 }
 
 Result<ChainedName> NameCodec::decode(std::string_view entry, std::uint64_t chain) const {
-    constexpr std::string_view kNever("/\0", 2);
     if (entry.empty()) return foreign("empty");
     if (is_dots(entry)) return ChainedName{std::string(entry), chain};
     auto name = decode_any(entry, chain_of(chain));
     // A forged one could lead out of its directory.
-    if (name && (is_dots(name->text) || name->text.empty() ||
-                 name->text.find_first_of(kNever) != std::string::npos)) {
-        return foreign("not a name");
-    }
+    if (name && (is_dots(name->text) || !is_component(name->text))) return foreign("not a name");
     return name;
 }
 
