@@ -23,7 +23,8 @@ namespace extencfs::core {
 //    may publish itself, `within` the change, with a token taken after that call.
 //  - changes may overlap and nest, also on one record: then none of them publishes it.
 //  - a node is known from node_made() until try_retire() says yes; in between it may be handed out
-//    by the sink's readers too, who count what they hand out.
+//    by the sink's readers too, who count what they hand out. What is published of a node that is
+//    not known is dropped: a change tells of nodes that it holds no reference to.
 // THREADS: any, in parallel; node_made, bar, take_served and try_retire under the node table's
 // mutex. No member does a system call or calls back into core.
 class MetadataSink {

@@ -226,6 +226,15 @@ TEST_CASE("a lookup is counted, and a node is retired only at exactly that count
     // The entry still names it; nobody is given it.
     CHECK(f.verdict("a") == Verdict::kPass);
     CHECK(f.size() == -1);
+    SECTION("nor does it come back with what a change tells of it late") {
+        Change change = change_of_inode();
+        f.records.begin_change(change);
+        f.records.publish_attr(kNode, Fixture::attr(3), f.records.token(), &change);
+        f.records.end_change(change);
+        CHECK(f.size() == -1);
+        (void)f.entry("a", kNode);
+        CHECK(f.verdict("a") == Verdict::kPass);
+    }
     SECTION("nor is the slot's next node") {
         const NodeId next = (NodeId{1} << 32) | kNode;
         f.records.adopt(next, 8);
