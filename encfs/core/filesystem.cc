@@ -7,8 +7,6 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "encfs/core/format1.h"
-
 namespace extencfs::core {
 
 namespace {
@@ -30,8 +28,7 @@ Filesystem::Filesystem(std::unique_ptr<lower::LowerFs> lower, lower::Fd root, Op
 }
 
 Result<std::unique_ptr<Filesystem>> Filesystem::open(std::unique_ptr<lower::LowerFs> lower,
-                                                     lower::Fd root,
-                                                     std::unique_ptr<volume::VolumeKeys> keys,
+                                                     lower::Fd root, FormatMaker make_format,
                                                      Options options) {
     std::unique_ptr<Filesystem> fs(
         new Filesystem(std::move(lower), std::move(root), std::move(options)));
@@ -44,10 +41,16 @@ Result<std::unique_ptr<Filesystem>> Filesystem::open(std::unique_ptr<lower::Lowe
         if (auto r = fs->lower_->syncfs(fs->root_->fd.get()); !r) return fail(r.error());
     }
     Filesystem* self = fs.get();
-    fs->format_ = std::make_unique<Format1>(
-        std::move(keys), fs->options_.trust_hints, fs->options_.read_only,
-        [self](int fd, const std::string& what) { self->report_damage(fd, what); },
-        fs->sink_.get());
+    fs->format_ = make_format(
+        {.clean = fs->options_.trust_hints,
+         .read_only = fs->options_.read_only,
+         .on_damage = [self](int fd, const std::string& what) { self->report_damage(fd, what); },
+         .sink = fs->sink_.get()});
+    fs->binding_ = fs->format_->path_binding();
+    if (!fs->options_.read_only) {
+        if (auto r = fs->format_->recover(*fs->lower_, fs->root_->fd.get()); !r)
+            return std::unexpected(r.error());
+    }
     fs->root_->ino = fs->root_ino_;
     fs->root_->context = fs->format_->root();
     fs->table_ = std::make_unique<InodeTable>(fs->root_ino_, fs->root_->context, *fs->sink_);
@@ -76,6 +79,7 @@ bool Filesystem::finish() {
 }
 
 Result<Entry> Filesystem::lookup(NodeId parent, std::string_view name) {
+    const auto still = still_paths();
     auto at = place(parent, name);
     if (!at) return std::unexpected(at.error());
     std::shared_lock names(namespace_lock(parent));
@@ -106,6 +110,7 @@ void Filesystem::forget(NodeId node, std::uint64_t count) {
 }
 
 Result<std::string> Filesystem::readlink(NodeId node) {
+    const auto still = still_paths();
     for (int attempt = 0;; ++attempt) {
         auto is = view(node);
         if (!is) return std::unexpected(is.error());

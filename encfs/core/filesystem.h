@@ -2,8 +2,8 @@
 // The file system: nodes, names and contents of one mounted volume, as operations on Result<T>.
 // Knows nothing of FUSE and nothing of a volume's bytes.
 //
-// Lock order (LOCKING.md): namespace stripes -> tree -> open stripe -> file range -> file state ->
-// caches, table. Nothing is held over a reply.
+// Lock order (LOCKING.md): paths -> namespace stripes -> tree -> open stripe -> file range -> file
+// state -> caches, table. Nothing is held over a reply.
 #pragma once
 
 #include <array>
@@ -27,8 +27,8 @@
 #include "encfs/core/metadata_sink.h"
 #include "encfs/core/types.h"
 #include "encfs/core/volume_format.h"
+#include "encfs/core/writer_first_mutex.h"
 #include "encfs/lower/lower_fs.h"
-#include "encfs/volume/volume_keys.h"
 
 namespace extencfs::core {
 
@@ -51,8 +51,7 @@ class Filesystem {
   public:
     // Takes over the lower directory `root`. Starts the recovery scan after an unclean end.
     static Result<std::unique_ptr<Filesystem>> open(std::unique_ptr<lower::LowerFs> lower,
-                                                    lower::Fd root,
-                                                    std::unique_ptr<volume::VolumeKeys> keys,
+                                                    lower::Fd root, FormatMaker make_format,
                                                     Options options);
     // Closes everything. Call finish() first.
     ~Filesystem();
@@ -154,6 +153,12 @@ class Filesystem {
 
     Filesystem(std::unique_ptr<lower::LowerFs> lower, lower::Fd root, Options options);
 
+    // Every operation that reaches the lower directory by a path holds this: no rename changes
+    // lower names elsewhere meanwhile. Nothing where the format binds no paths.
+    std::shared_lock<WriterFirstMutex> still_paths() {
+        return binding_.any() ? std::shared_lock(paths_) : std::shared_lock<WriterFirstMutex>();
+    }
+
     // ---- resolver.cc: from nodes to descriptors ----
     Result<NodeView> view(NodeId node) const;
     // Whether the caller holds the tree lock, so that no directory is being renamed.
@@ -221,8 +226,10 @@ class Filesystem {
     Result<Entry> make_directory(const Place& place, mode_t mode, const Caller& caller);
     Result<Entry> link_locked(const NodeView& source, const Place& place, const Change* within);
     Result<lower::Fd> open_unnamed(const Dir& dir, mode_t mode, std::string& temp_name);
-    Result<std::pair<File, struct stat>> make_file(const Dir& dir, mode_t mode,
-                                                   const Caller& caller, std::string& temp_name);
+    // `entry`: the lower name that it will get, or empty for none.
+    Result<std::pair<File, struct stat>> make_file(const Dir& dir, std::string_view entry,
+                                                   mode_t mode, const Caller& caller,
+                                                   std::string& temp_name);
     void note_unsynced(NodeId directory, std::vector<std::string> names);
 
     // ---- ops_remove.cc ----
@@ -233,6 +240,14 @@ class Filesystem {
     // Opens a directory that is about to be changed by us, whatever its mode says.
     Result<lower::Fd> open_for_change(const Place& place);
     Result<void> rename_locked(const Place& from, const Place& to, lower::RenameMode mode);
+    // In a format that binds paths: what the move of `from` changes beside its name. LOCKS: paths,
+    // exclusive.
+    class PathChanges;
+    Result<std::unique_ptr<PathMove>> begin_move(const Place& from, const Place& to,
+                                                 const struct stat& lower_stat,
+                                                 PathChanges& changes);
+    // The lower names on the way to a directory. LOCKS: none of its names changes.
+    Result<std::vector<std::string>> lower_path(NodeId directory) const;
     // What lies at a place now, after a change of names `within` which it was.
     void publish_place(const Place& place, std::string_view name, const Change* within);
     // Takes the format's own files out of a directory that is about to go. `was`: the id that it
@@ -277,7 +292,7 @@ class Filesystem {
     };
     static XattrClass classify(const std::string& name);
     // Whether these are no attributes that would be seen above.
-    static bool seen_bare(const lower::Result<std::vector<std::string>>& lower_names);
+    bool seen_bare(const lower::Result<std::vector<std::string>>& lower_names) const;
     void publish_if_bare(NodeId node, const XattrTarget& target);
     void publish_if_bare(const Entry& entry, const Place& at, Token token);
     // Why an attribute of that class cannot be had; `refused` for the refused ones.
@@ -304,6 +319,7 @@ class Filesystem {
     void sweep(int dirfd, NodeId directory, const std::vector<std::string>& leftovers,
                const std::vector<std::string>& side_files);
 
+    WriterFirstMutex paths_;
     std::array<std::shared_mutex, 256> namespace_locks_;
     std::shared_mutex& namespace_lock(NodeId directory) {
         return namespace_locks_[directory % namespace_locks_.size()];
@@ -322,6 +338,7 @@ class Filesystem {
     std::function<void(NodeId, const std::string&)> on_entry_stale_;
     std::shared_ptr<MetadataSink> sink_;  // never null
     std::unique_ptr<VolumeFormat> format_;
+    PathBinding binding_;  // the format's
     std::uint64_t root_ino_ = 0;
     dev_t lower_dev_ = 0;
     Dir root_;

@@ -38,9 +38,15 @@ Result<bool> shows_nothing(lower::LowerFs& lower, int dirfd, const Reserved& res
 
 }  // namespace
 
-Format1::Format1(std::unique_ptr<volume::VolumeKeys> keys, bool clean, bool read_only,
-                 FileDamage on_damage, MetadataSink* sink)
-    : context_{std::move(keys), clean, std::move(on_damage), sink}, read_only_(read_only) {}
+Format1::Format1(std::unique_ptr<volume::VolumeKeys> keys, const FormatHost& host)
+    : context_{std::move(keys), host.clean, host.on_damage, host.sink},
+      read_only_(host.read_only) {}
+
+FormatMaker format1(std::unique_ptr<volume::VolumeKeys> keys) {
+    return [keys = std::move(keys)](const FormatHost& host) mutable {
+        return std::make_unique<Format1>(std::move(keys), host);
+    };
+}
 
 Error Format1::damaged(int fd, const std::string& what) const {
     if (context_.on_damage) context_.on_damage(fd, what);
@@ -256,13 +262,14 @@ std::optional<std::uint64_t> Format1::size_from_stat(const struct stat& lower_st
     return size;
 }
 
-Result<std::shared_ptr<ContentFile>> Format1::create_content(lower::LowerFs& lower,
-                                                             lower::Fd fd) const {
+Result<std::shared_ptr<ContentFile>> Format1::create_content(lower::LowerFs& lower, lower::Fd fd,
+                                                             const FilePlace*) const {
     return Format1File::create(context_, lower, std::move(fd));
 }
 
 Result<std::shared_ptr<ContentFile>> Format1::open_content(lower::LowerFs& lower, lower::Fd fd,
-                                                           const struct stat& lower_stat) const {
+                                                           const struct stat& lower_stat,
+                                                           const FilePlace*) const {
     return Format1File::open(context_, lower, std::move(fd),
                              static_cast<std::uint64_t>(lower_stat.st_size));
 }
@@ -345,6 +352,10 @@ void Format1::drop_symlink(lower::LowerFs& lower, int rootfd, std::string_view l
 }
 
 // ---- extended attributes ----
+
+bool Format1::owns_xattr(std::string_view lower_name) const {
+    return has_prefix(lower_name, volume::kXattrPrefix);
+}
 
 Result<std::string> Format1::encode_xattr_name(const ByteArray<16>& owner,
                                                std::string_view name) const {

@@ -13,9 +13,7 @@ namespace extencfs::core {
 
 class Format1 final : public VolumeFormat {
   public:
-    // `clean`: the volume was unmounted cleanly (hints are right, no file needs recovery).
-    Format1(std::unique_ptr<volume::VolumeKeys> keys, bool clean, bool read_only,
-            FileDamage on_damage, MetadataSink* sink = nullptr);
+    Format1(std::unique_ptr<volume::VolumeKeys> keys, const FormatHost& host);
 
     DirContext root() const override;
     Result<CipherName> encode_name(const DirContext& dir, std::string_view plain) const override;
@@ -40,10 +38,11 @@ class Format1 final : public VolumeFormat {
     Result<void> after_directory_rename(lower::LowerFs& lower, int dirfd, const DirContext& parent,
                                         std::string_view entry) const override;
     std::optional<std::uint64_t> size_from_stat(const struct stat& lower_stat) const override;
-    Result<std::shared_ptr<ContentFile>> create_content(lower::LowerFs& lower,
-                                                        lower::Fd fd) const override;
+    Result<std::shared_ptr<ContentFile>> create_content(lower::LowerFs& lower, lower::Fd fd,
+                                                        const FilePlace* place) const override;
     Result<std::shared_ptr<ContentFile>> open_content(lower::LowerFs& lower, lower::Fd fd,
-                                                      const struct stat& lower_stat) const override;
+                                                      const struct stat& lower_stat,
+                                                      const FilePlace* place) const override;
     Result<ByteArray<16>> content_id(lower::LowerFs& lower, int fd) const override;
     Result<std::string> encode_symlink(lower::LowerFs& lower, int rootfd,
                                        std::string_view target) const override;
@@ -53,6 +52,7 @@ class Format1 final : public VolumeFormat {
     std::uint64_t symlink_size(std::string_view lower_target) const override;
     void drop_symlink(lower::LowerFs& lower, int rootfd,
                       std::string_view lower_target) const override;
+    bool owns_xattr(std::string_view lower_name) const override;
     Result<std::string> encode_xattr_name(const ByteArray<16>& owner,
                                           std::string_view name) const override;
     Result<std::string> decode_xattr_name(const ByteArray<16>& owner,
@@ -81,5 +81,8 @@ class Format1 final : public VolumeFormat {
     Format1Context context_;
     bool read_only_;
 };
+
+// Makes one for a file system that is being opened.
+FormatMaker format1(std::unique_ptr<volume::VolumeKeys> keys);
 
 }  // namespace extencfs::core

@@ -16,9 +16,6 @@
 
 namespace extencfs::core {
 
-// Told when a file's bytes do not check. `fd`: the file's lower descriptor.
-using FileDamage = std::function<void(int fd, const std::string& what)>;
-
 // What all files of a mounted volume share.
 struct Format1Context {
     std::shared_ptr<const volume::VolumeKeys> keys;

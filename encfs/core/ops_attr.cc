@@ -129,6 +129,7 @@ Result<struct stat> Filesystem::attr_of(const NodeView& node) {
 }
 
 Result<struct stat> Filesystem::getattr(NodeId node) {
+    const auto still = still_paths();
     // Somebody may rename it again and again.
     constexpr int kMostAttempts = 50;
     for (int attempt = 0;; ++attempt) {
@@ -167,7 +168,8 @@ Result<void> Filesystem::change_size(const NodeView& node, std::uint64_t size) {
         if (!is) return fail(is.error());
         if (is->st_ino != node.ino) return fail(ErrorKind::kStale);
         if (auto r = lower_->truncate(fd->get(), 0); !r) return fail(r.error());
-        auto fresh = format_->create_content(*lower_, std::move(*fd));
+        const FilePlace lies{at->dir->context, at->entry()};
+        auto fresh = format_->create_content(*lower_, std::move(*fd), &lies);
         if (!fresh) return std::unexpected(fresh.error());
         files_->insert(node.id, std::move(*fresh));
         return {};
@@ -255,6 +257,7 @@ Result<void> Filesystem::clear_suid(int fd, const KillPrivilege& kill) {
 }
 
 Result<struct stat> Filesystem::setattr(NodeId node, const AttrChange& change) {
+    const auto still = still_paths();
     if (options_.read_only) return fail(ErrorKind::kReadOnly);
     auto is = view(node);
     if (!is) return std::unexpected(is.error());

@@ -9,6 +9,7 @@
 #include "crypto/encoding.h"
 #include "crypto/random.h"
 #include "encfs/core/filesystem.h"
+#include "encfs/volume/format.h"
 
 namespace extencfs::core {
 
@@ -98,9 +99,8 @@ Result<lower::Fd> Filesystem::open_unnamed(const Dir& dir, mode_t mode, std::str
     return std::move(*fd);
 }
 
-Result<std::pair<Filesystem::File, struct stat>> Filesystem::make_file(const Dir& dir, mode_t mode,
-                                                                       const Caller& caller,
-                                                                       std::string& temp) {
+Result<std::pair<Filesystem::File, struct stat>> Filesystem::make_file(
+    const Dir& dir, std::string_view entry, mode_t mode, const Caller& caller, std::string& temp) {
     const mode_t bits = mode_for(dir, mode & 07777, caller);
     auto fd = open_unnamed(dir, bits, temp);
     if (!fd) return std::unexpected(fd.error());
@@ -111,7 +111,9 @@ Result<std::pair<Filesystem::File, struct stat>> Filesystem::make_file(const Dir
             if (auto r = lower_->chmod(raw, bits); !r) return fail(r.error());
         }
     }
-    auto content = format_->create_content(*lower_, std::move(*fd));
+    const FilePlace lies{dir->context, entry};
+    auto content =
+        format_->create_content(*lower_, std::move(*fd), entry.empty() ? nullptr : &lies);
     if (!content) return std::unexpected(content.error());
     auto is = lower_->stat(raw);
     if (!is) return fail(is.error());
@@ -121,7 +123,7 @@ Result<std::pair<Filesystem::File, struct stat>> Filesystem::make_file(const Dir
 
 Result<Entry> Filesystem::create_file(const Place& at, mode_t mode, const Caller& caller) {
     std::string temp;
-    auto made = make_file(at.dir, mode, caller, temp);
+    auto made = make_file(at.dir, at.entry(), mode, caller, temp);
     auto abandon = [&](Error error) -> Result<Entry> {
         if (!temp.empty()) (void)lower_->unlink(at.dir->fd.get(), temp);
         return std::unexpected(error);
@@ -191,6 +193,7 @@ Result<Entry> Filesystem::create(NodeId parent, std::string_view name, mode_t mo
 
 Result<Entry> Filesystem::mknod(NodeId parent, std::string_view name, mode_t mode, dev_t rdev,
                                 const Caller& caller) {
+    const auto still = still_paths();
     return make_name(parent, name, 0, [&](const Place& at) -> Result<Entry> {
         if (S_ISREG(mode)) return create_file(at, mode, caller);
         const int dirfd = at.dir->fd.get();
@@ -204,13 +207,16 @@ Result<Entry> Filesystem::mknod(NodeId parent, std::string_view name, mode_t mod
 }
 
 Result<Entry> Filesystem::tmpfile(NodeId parent, mode_t mode, const Caller& caller) {
+    const auto still = still_paths();
     if (options_.read_only) return fail(ErrorKind::kReadOnly);
+    // It could never be given a name.
+    if (binding_.files) return fail(ErrorKind::kUnsupported);
     auto dir = directory(parent);
     if (!dir) return std::unexpected(dir.error());
     std::string temp;
     // Where the lower file system has no O_TMPFILE, a name comes and goes.
     ChangeScope scope(*sink_, {.inodes = {(*dir)->ino}});
-    auto made = make_file(*dir, mode, caller, temp);
+    auto made = make_file(*dir, {}, mode, caller, temp);
     if (!temp.empty()) (void)lower_->unlink((*dir)->fd.get(), temp);
     if (!made) return std::unexpected(made.error());
     Entry entry{.attr = made->second};
@@ -230,6 +236,7 @@ Result<Entry> Filesystem::tmpfile(NodeId parent, mode_t mode, const Caller& call
 
 Result<Entry> Filesystem::mkdir(NodeId parent, std::string_view name, mode_t mode,
                                 const Caller& caller) {
+    const auto still = still_paths();
     return make_name(parent, name, 0,
                      [&](const Place& at) { return make_directory(at, mode, caller); });
 }
@@ -290,6 +297,7 @@ Result<Entry> Filesystem::make_directory(const Place& at, mode_t mode, const Cal
 
 Result<Entry> Filesystem::symlink(NodeId parent, std::string_view name, std::string_view target,
                                   const Caller& caller) {
+    const auto still = still_paths();
     // A long target's text may need a directory of its own in the root.
     return make_name(parent, name, root_ino_, [&](const Place& at) -> Result<Entry> {
         const int dirfd = at.dir->fd.get();
@@ -310,11 +318,13 @@ Result<Entry> Filesystem::symlink(NodeId parent, std::string_view name, std::str
 }
 
 Result<Entry> Filesystem::link(NodeId node, NodeId parent, std::string_view name) {
+    const auto still = still_paths();
     if (options_.read_only) return fail(ErrorKind::kReadOnly);
     auto at = place(parent, name);
     if (!at) return std::unexpected(at.error());
     auto source = view(node);
     if (!source) return std::unexpected(source.error());
+    if (binding_.files && S_ISREG(source->type)) return fail(ErrorKind::kPermission);
     const NodeId from_parent = source->location ? source->location->parent : parent;
     if (auto r = sync_way_to(parent); !r) return std::unexpected(r.error());
     NamespaceGuard names(*this, {parent, from_parent});

@@ -18,6 +18,7 @@ constexpr std::uint64_t kDotDotCookie = 0x7ffffffffffffffc;
 
 Result<void> Filesystem::list(NodeId node, std::uint64_t cookie, ListMode mode,
                               const std::function<bool(const ListedEntry&)>& each) {
+    const auto still = still_paths();
     auto dir = directory(node);
     if (!dir) {
         // A directory that was removed while open lists nothing.

@@ -16,6 +16,7 @@ constexpr std::size_t kMostCopied = 8 * kCopyChunk;
 }  // namespace
 
 Result<void> Filesystem::open_file(NodeId node) {
+    const auto still = still_paths();
     // Somebody else may have changed the lower file since it was last looked at.
     if (options_.shared) files_->remove_if_unused(node);
     auto opened = file(node, OpenIntent::kRead);
@@ -24,6 +25,7 @@ Result<void> Filesystem::open_file(NodeId node) {
 }
 
 Result<Bytes> Filesystem::read(NodeId node, std::uint64_t off, std::size_t size, IoBuffer& buffer) {
+    const auto still = still_paths();
     auto opened = file(node, OpenIntent::kRead);
     if (!opened) return std::unexpected(opened.error());
     return (*opened)->read(off, size, buffer);
@@ -46,6 +48,7 @@ auto Filesystem::change_contents(NodeId node, const KillPrivilege& kill, const A
 
 Result<void> Filesystem::write(NodeId node, std::uint64_t off, Bytes in, WriteSource source,
                                const KillPrivilege& kill) {
+    const auto still = still_paths();
     return change_contents(node, kill, [&](ContentFile& opened) {
         return source == WriteSource::kCaller ? opened.write(off, in, source)
                                               : write_back(node, opened, off, in);
@@ -74,11 +77,13 @@ Result<void> Filesystem::write_back(NodeId node, ContentFile& opened, std::uint6
 }
 
 Result<void> Filesystem::flush(NodeId node) {
+    const auto still = still_paths();
     if (auto open = files_->find(node)) return open->settle();
     return {};
 }
 
 Result<void> Filesystem::fsync(NodeId node, bool data_only) {
+    const auto still = still_paths();
     if (options_.read_only) return {};
     auto is = view(node);
     if (!is) return std::unexpected(is.error());
@@ -92,11 +97,13 @@ Result<void> Filesystem::fsync(NodeId node, bool data_only) {
 
 Result<void> Filesystem::fallocate(NodeId node, int mode, std::uint64_t off, std::uint64_t size,
                                    const KillPrivilege& kill) {
+    const auto still = still_paths();
     return change_contents(node, kill,
                            [&](ContentFile& opened) { return opened.allocate(mode, off, size); });
 }
 
 Result<std::uint64_t> Filesystem::seek(NodeId node, std::uint64_t off, int whence) {
+    const auto still = still_paths();
     auto opened = file(node, OpenIntent::kRead);
     if (!opened) return std::unexpected(opened.error());
     return (*opened)->seek(off, whence);
@@ -104,6 +111,7 @@ Result<std::uint64_t> Filesystem::seek(NodeId node, std::uint64_t off, int whenc
 
 Result<std::size_t> Filesystem::copy_range(NodeId from, std::uint64_t from_off, NodeId to,
                                            std::uint64_t to_off, std::size_t size) {
+    const auto still = still_paths();
     if (options_.read_only) return fail(ErrorKind::kReadOnly);
     auto source = file(from, OpenIntent::kRead);
     if (!source) return std::unexpected(source.error());

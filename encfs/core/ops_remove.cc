@@ -5,7 +5,7 @@
 
 #include <cerrno>
 
-#include "encfs/core/filesystem.h"
+#include "encfs/core/path_changes.h"
 
 namespace extencfs::core {
 
@@ -50,6 +50,7 @@ std::string Filesystem::long_symlink_target(const Place& at, const struct stat& 
 }
 
 Result<void> Filesystem::unlink(NodeId parent, std::string_view name) {
+    const auto still = still_paths();
     if (options_.read_only) return fail(ErrorKind::kReadOnly);
     auto at = place(parent, name);
     if (!at) return std::unexpected(at.error());
@@ -127,6 +128,7 @@ void Filesystem::restore_directory(const Place& at, NodeId node,
 }
 
 Result<void> Filesystem::rmdir(NodeId parent, std::string_view name) {
+    const auto still = still_paths();
     if (options_.read_only) return fail(ErrorKind::kReadOnly);
     auto at = place(parent, name);
     if (!at) return std::unexpected(at.error());
@@ -201,6 +203,10 @@ Result<void> Filesystem::rename_locked(const Place& from, const Place& to, lower
     if (!target && target.error().value != ENOENT) return fail(target.error());
     const bool exchange = mode == lower::RenameMode::kExchange;
     if (exchange && !target) return fail(ErrorKind::kNotFound);
+    // Whether it took place could not be seen afterwards.
+    if (exchange && (binding_.files ||
+                     (binding_.names && (S_ISDIR(source->st_mode) || S_ISDIR(target->st_mode)))))
+        return fail(ErrorKind::kInvalid);
     if (mode == lower::RenameMode::kNoReplace && target) return fail(ErrorKind::kExists);
     if (target && target->st_ino == source->st_ino) return {};  // two names of one file: no change
 
@@ -240,11 +246,23 @@ Result<void> Filesystem::rename_locked(const Place& from, const Place& to, lower
             return r;
         }
     }
-    if (auto r = lower_->rename(from_fd, from.entry(), to_fd, to.entry(), mode); !r) {
+    auto not_renamed = [&](Error error) -> Result<void> {
         if (target_dir && !exchange) restore_directory(to, other, was);
         unpin(other, pinned);
-        return fail(r.error());
+        return std::unexpected(error);
+    };
+    std::unique_ptr<PathMove> move;
+    PathChanges changes(*this);
+    if ((binding_.names && source_dir) || (binding_.files && !S_ISLNK(source->st_mode))) {
+        auto begun = begin_move(from, to, *source, changes);
+        if (!begun) return not_renamed(begun.error());
+        move = std::move(*begun);
     }
+    if (auto r = lower_->rename(from_fd, from.entry(), to_fd, to.entry(), mode); !r) {
+        move.reset();
+        return not_renamed(Error{ErrorKind::kLower, r.error().value});
+    }
+    if (move) move->finish();
     if (exchange) {
         if (node != 0) table_->move(node, from.location, to.location);
         if (other != 0) table_->move(other, to.location, from.location);
@@ -279,6 +297,8 @@ void Filesystem::publish_place(const Place& at, std::string_view name, const Cha
 Result<void> Filesystem::rename(NodeId from_parent, std::string_view from, NodeId to_parent,
                                 std::string_view to, lower::RenameMode mode) {
     if (options_.read_only) return fail(ErrorKind::kReadOnly);
+    std::unique_lock moving(paths_, std::defer_lock);
+    if (binding_.any()) moving.lock();
     auto from_at = place(from_parent, from);
     if (!from_at) return std::unexpected(from_at.error());
     auto to_at = place(to_parent, to);

@@ -119,6 +119,7 @@ Result<void> Filesystem::sync_way_to(NodeId directory) {
 }
 
 Result<void> Filesystem::fsync_directory(NodeId node) {
+    const auto still = still_paths();
     if (options_.read_only) return {};
     if (auto is = view(node); is && is->gone) return {};  // nothing of it is left to keep
     auto dir = directory(node);

@@ -7,7 +7,6 @@
 #include <cerrno>
 
 #include "encfs/core/filesystem.h"
-#include "encfs/volume/xattr_codec.h"
 
 namespace extencfs::core {
 
@@ -116,10 +115,10 @@ Result<void> Filesystem::change_xattr(NodeId node, const std::string& name, Erro
     return {};
 }
 
-bool Filesystem::seen_bare(const lower::Result<std::vector<std::string>>& lower_names) {
+bool Filesystem::seen_bare(const lower::Result<std::vector<std::string>>& lower_names) const {
     if (!lower_names) return lower_names.error().value == EOPNOTSUPP;
-    return std::ranges::none_of(*lower_names, [](const std::string& name) {
-        return classify(name) == XattrClass::kAcl || name.starts_with(volume::kXattrPrefix);
+    return std::ranges::none_of(*lower_names, [this](const std::string& name) {
+        return classify(name) == XattrClass::kAcl || format_->owns_xattr(name);
     });
 }
 
@@ -139,6 +138,7 @@ void Filesystem::publish_if_bare(NodeId node, const XattrTarget& target) {
 }
 
 Result<ByteVector> Filesystem::get_xattr(NodeId node, const std::string& name) {
+    const auto still = still_paths();
     const auto token = sink_->token();
     auto target = xattr_named(node, name, ErrorKind::kNoAttribute);
     if (!target) {
@@ -162,6 +162,7 @@ Result<ByteVector> Filesystem::get_xattr(NodeId node, const std::string& name) {
 
 Result<void> Filesystem::set_xattr(NodeId node, const std::string& name, Bytes value, int flags,
                                    const KillPrivilege& kill) {
+    const auto still = still_paths();
     return change_xattr(node, name, ErrorKind::kUnsupported,
                         [&](const XattrTarget& target) -> Result<void> {
                             if (auto r = set_lower_xattr(target, name, value, flags); !r) return r;
@@ -208,6 +209,7 @@ Result<void> Filesystem::set_lower_xattr(const XattrTarget& target, const std::s
 }
 
 Result<void> Filesystem::remove_xattr(NodeId node, const std::string& name) {
+    const auto still = still_paths();
     return change_xattr(node, name, ErrorKind::kNoAttribute,
                         [&](const XattrTarget& target) { return remove_lower_xattr(target); });
 }
@@ -226,6 +228,7 @@ lower::Result<std::vector<std::string>> Filesystem::lower_names(const XattrTarge
 }
 
 Result<std::vector<std::string>> Filesystem::list_xattr(NodeId node) {
+    const auto still = still_paths();
     const auto token = sink_->token();
     auto is = view(node);
     if (!is) return std::unexpected(is.error());
@@ -242,12 +245,13 @@ Result<std::vector<std::string>> Filesystem::list_xattr(NodeId node) {
     bool owner_known = S_ISDIR(is->type);
     for (auto& name : *names) {
         const bool acl = classify(name) == XattrClass::kAcl;
-        any = any || acl || name.starts_with(volume::kXattrPrefix);
+        const bool ours = !acl && format_->owns_xattr(name);
+        any = any || acl || ours;
         if (acl) {
             out.push_back(std::move(name));
             continue;
         }
-        if (!encrypted || !name.starts_with(volume::kXattrPrefix)) continue;
+        if (!encrypted || !ours) continue;
         if (!owner_known) {
             auto owner = format_->content_id(*lower_, target->fd);
             if (!owner) return std::unexpected(owner.error());

@@ -11,6 +11,7 @@
 
 #include "encfs/core/filesystem.h"
 #include "encfs/core/own_change.h"
+#include "encfs/volume/format.h"
 
 namespace extencfs::core {
 

@@ -218,7 +218,13 @@ Result<Filesystem::File> Filesystem::open_file_of(const NodeView& node, OpenInte
     if (node.location && is->st_ino != node.ino) return fail(ErrorKind::kStale);
     if (!S_ISREG(is->st_mode)) return fail(ErrorKind::kDamaged);
     const int raw_fd = fd->get();
-    auto opened = format_->open_content(*lower_, std::move(*fd), *is);
+    std::optional<FilePlace> place;
+    if (binding_.files && node.location) {
+        auto dir = directory(node.location->parent);
+        if (!dir) return std::unexpected(dir.error());
+        place = FilePlace{(*dir)->context, node.location->entry};
+    }
+    auto opened = format_->open_content(*lower_, std::move(*fd), *is, place ? &*place : nullptr);
     if (!opened) return opened;
     const auto told = format_->size_from_stat(*is);
     if (told && *told != (*opened)->size() && !is_suspect(is->st_ino)) {

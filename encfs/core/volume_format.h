@@ -3,6 +3,7 @@
 // what a format must be able to do with names, directories, contents, symlinks and xattrs.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,6 +30,21 @@ struct CipherName {
     ByteVector side_bytes;
 };
 
+// Where a file lies, for formats whose lower files depend on it.
+struct FilePlace {
+    DirContext dir;
+    std::string_view entry;
+};
+
+// What of a format depends on where things lie.
+struct PathBinding {
+    // What lies below a directory: its lower names change when the directory is renamed.
+    bool names = false;
+    // A file's bytes: they change when it is renamed. It can have one name only, and no fewer.
+    bool files = false;
+    bool any() const { return names || files; }
+};
+
 // Grows as needed, never shrinks: one for each thread, so that contents need no allocation.
 class IoBuffer {
   public:
@@ -51,6 +67,17 @@ class IoBuffer {
 
 // Who waits for a write: the kernel's page cache may hand pages over in any order.
 enum class WriteSource { kCaller, kPageCache };
+
+// Told when a file's bytes do not check. `fd`: the file's lower descriptor.
+using FileDamage = std::function<void(int fd, const std::string& what)>;
+
+// What a format is given by the file system that opens a volume. `sink` outlives the format.
+struct FormatHost {
+    bool clean = false;  // unmounted cleanly: hints are right, no file needs recovery
+    bool read_only = false;
+    FileDamage on_damage;
+    MetadataSink* sink = nullptr;  // told of what the format changes by itself; may be nullptr
+};
 
 // The contents of one regular file, open. Owns the lower descriptor.
 // THREADS: any, in parallel; each call is atomic towards the others where ranges overlap.
@@ -80,11 +107,70 @@ class ContentFile {
     // After an unclean end: brings the lower file to the form that a clean one has, where it is
     // not. True when something was changed.
     virtual Result<bool> mend() = 0;
+    // The file lies elsewhere now, in a format that binds files to their places. LOCKS: nobody
+    // uses the file.
+    virtual void moved(std::uint64_t) {}
+};
+
+// Core's part in each step of a PathMove, so that what is known of a name stays true.
+class PathWatch {
+  public:
+    // One lower name (`from` to `to` in the directory of that lower inode), or one file's bytes,
+    // then `from` and `to` are the same.
+    struct Step {
+        std::uint64_t dir_ino = 0;
+        std::uint64_t ino = 0;
+        std::string_view plain;
+        std::string_view from;
+        std::string_view to;
+    };
+    virtual ~PathWatch() = default;
+    // Does the step by `act`, and notes it.
+    virtual lower::Result<void> step(const Step& step,
+                                     const std::function<lower::Result<void>()>& act) = 0;
+    // Names in the directory of lower inode `ino` are from now on encoded with `context`.
+    virtual void context_changed(std::uint64_t ino, const DirContext& context) = 0;
+    // The file of that lower inode is from now on bound to a place that the format tells by
+    // `binding`, see ContentFile::moved.
+    virtual void file_moved(std::uint64_t ino, std::uint64_t binding) = 0;
+};
+
+// What a rename changes beside the name itself, in a format that binds paths: done by now, noted in
+// a journal, and taken back unless finish() is called.
+class PathMove {
+  public:
+    virtual ~PathMove() = default;
+    // The name itself was renamed: nothing is taken back any more.
+    virtual void finish() = 0;
+};
+
+// A name on its way to another place. REQUIRES: nobody else uses any name of the volume.
+struct Moving {
+    int rootfd;
+    int dirfd;                          // of the directory that it leaves ...
+    std::vector<std::string> dir_path;  // ... its lower path from the root ...
+    DirContext dir;                     // ... and how names in it are encoded
+    std::string entry;                  // its lower name there
+    struct stat lower_stat;             // of the name
+    std::vector<std::string> new_dir_path;
+    DirContext new_dir;
+    std::string new_entry;
 };
 
 class VolumeFormat {
   public:
     virtual ~VolumeFormat() = default;
+
+    virtual PathBinding path_binding() const { return {}; }
+    // Before the lower rename of a directory or file in a format that binds paths.
+    virtual Result<std::unique_ptr<PathMove>> begin_move(lower::LowerFs&, const Moving&,
+                                                         PathWatch&) const {
+        return std::unique_ptr<PathMove>();
+    }
+
+    // Finishes or takes back what a killed mount left half done. Before everything else, not in a
+    // read-only mount.
+    virtual Result<void> recover(lower::LowerFs&, int /*rootfd*/) const { return {}; }
 
     virtual DirContext root() const = 0;
 
@@ -135,11 +221,13 @@ class VolumeFormat {
     // Plaintext size from the lower stat alone; nullopt where the contents must be looked at.
     virtual std::optional<std::uint64_t> size_from_stat(const struct stat& lower_stat) const = 0;
     // Writes what an empty file holds to a descriptor of a new, empty lower file, and opens it.
-    virtual Result<std::shared_ptr<ContentFile>> create_content(lower::LowerFs& lower,
-                                                                lower::Fd fd) const = 0;
+    // `place`: where it will lie; nullptr for one without a name, also below.
+    virtual Result<std::shared_ptr<ContentFile>> create_content(lower::LowerFs& lower, lower::Fd fd,
+                                                                const FilePlace* place) const = 0;
     // `lower_stat`: of `fd`. kDamaged when the file cannot be trusted as a whole.
-    virtual Result<std::shared_ptr<ContentFile>> open_content(
-        lower::LowerFs& lower, lower::Fd fd, const struct stat& lower_stat) const = 0;
+    virtual Result<std::shared_ptr<ContentFile>> open_content(lower::LowerFs& lower, lower::Fd fd,
+                                                              const struct stat& lower_stat,
+                                                              const FilePlace* place) const = 0;
     // The owner id that xattrs of this file or directory are bound to.
     virtual Result<ByteArray<16>> content_id(lower::LowerFs& lower, int fd) const = 0;
 
@@ -158,6 +246,8 @@ class VolumeFormat {
                               std::string_view lower_target) const = 0;
 
     // ---- extended attributes: names with their namespace prefix ("user.x") ----
+    // Whether a lower attribute is one that decode_xattr_name knows.
+    virtual bool owns_xattr(std::string_view lower_name) const = 0;
     virtual Result<std::string> encode_xattr_name(const ByteArray<16>& owner,
                                                   std::string_view name) const = 0;
     virtual Result<std::string> decode_xattr_name(const ByteArray<16>& owner,
@@ -167,5 +257,8 @@ class VolumeFormat {
     virtual Result<ByteVector> open_xattr(const ByteArray<16>& owner, std::string_view name,
                                           Bytes sealed) const = 0;
 };
+
+// Makes the format of an unlocked volume; called once.
+using FormatMaker = std::move_only_function<std::unique_ptr<VolumeFormat>(const FormatHost&)>;
 
 }  // namespace extencfs::core

@@ -16,69 +16,29 @@
 #include "encfs/daemon/log.h"
 #include "encfs/daemon/mount_table.h"
 #include "encfs/daemon/supervisor.h"
-#include "encfs/daemon/volume_on_disk.h"
-#include "encfs/daemon/volume_state.h"
+#include "encfs/daemon/volume_source.h"
 
 namespace extencfs::daemon {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-// What was found before the password is asked for.
-struct Prepared {
-    VolumeOnDisk disk;
-    ConfigCopies copies;
-    std::optional<WriterLock> lock;  // none for a read-only mount
-    bool was_clean = false;
-};
-
-Outcome<Prepared> prepare(lower::LowerFs& fs, MountRequest& request) {
-    auto disk = VolumeOnDisk::open(fs, request.cipher_dir);
-    if (!disk) return std::unexpected(disk.error());
-    auto copies = disk->read_config();
-    if (!copies) return std::unexpected(copies.error());
-    if (auto fit = disk->check_names_survive(copies->usable.front().config); !fit) {
-        return std::unexpected(fit.error());
-    }
-    auto mountpoint = check_mountpoint(request.mountpoint, disk->root_fd(), request.occupied);
+Outcome<std::unique_ptr<VolumeSource>> prepare(lower::LowerFs& fs, MountRequest& request) {
+    auto volume = open_volume(fs, request.cipher_dir, request.legacy);
+    if (!volume) return volume;
+    auto mountpoint = check_mountpoint(request.mountpoint, (*volume)->root_fd(), request.occupied);
     if (!mountpoint) return std::unexpected(mountpoint.error());
     request.mount.mountpoint = *mountpoint;
-    Prepared prepared{std::move(*disk), std::move(*copies), std::nullopt};
-    if (request.mount.read_only) {
-        const auto state = view_state(fs, prepared.disk.root_fd());
-        if (!state) return std::unexpected(state.error());
-        prepared.was_clean = state->clean;
-        // A writer beside us changes files behind our back.
-        if (state->writer_present) request.mount.shared = true;
-        return prepared;
-    }
-    auto lock = WriterLock::acquire(fs, prepared.disk.root_fd());
-    if (!lock) return std::unexpected(lock.error());
-    prepared.was_clean = lock->was_clean();
-    prepared.lock = std::move(*lock);
-    return prepared;
+    auto reserved = (*volume)->reserve(request.mount.read_only, request.mount.shared);
+    if (!reserved) return std::unexpected(reserved.error());
+    return volume;
 }
 
-Outcome<UnlockedVolume> unlock(const Prepared& prepared, const MountDialogue& dialogue) {
+Outcome<void> unlock(VolumeSource& volume, const MountDialogue& dialogue) {
     const auto password = dialogue.read_password();
     if (!password) return std::unexpected(password.error());
     const auto shown = dialogue.waiting("Deriving the key");
-    return VolumeOnDisk::unlock(prepared.copies, password->bytes());
-}
-
-void mend_config(const Prepared& prepared, const UnlockedVolume& volume, Log& log) {
-    for (const std::string& notice : volume.notices) {
-        log.write(LogLevel::kWarning, "config", "{}", notice);
-    }
-    if (!prepared.lock) return;
-    const auto rewritten = prepared.disk.repair_config(volume.text);
-    if (!rewritten) {
-        log.write(LogLevel::kWarning, "config", "{}", rewritten.error().sentence);
-        return;
-    }
-    for (const std::string& name : *rewritten) {
-        log.write(LogLevel::kNotice, "config", "{} was written again from the good copy", name);
-    }
+    return volume.unlock(password->bytes());
 }
 
 // The rest is for the kernel's device, sockets, logs and one descriptor of each request at work.
@@ -89,21 +49,17 @@ std::size_t descriptors_for_core(std::uint64_t limit) {
                                  : std::min(limit - kReserve, kMost);
 }
 
-Outcome<std::unique_ptr<core::Filesystem>> open_filesystem(const Prepared& prepared,
+Outcome<std::unique_ptr<core::Filesystem>> open_filesystem(VolumeSource& volume,
                                                            const MountRequest& request,
-                                                           const UnlockedVolume& volume,
                                                            const HardeningReport& limits,
                                                            const FastPath* fast_path, Log& log) {
-    auto keys = volume::VolumeKeys::derive(volume.config, volume.volume_key.bytes());
-    if (!keys) {
-        return fail(FailureKind::kDamage, "the volume's keys cannot be derived (",
-                    keys.error().detail, "); restore extencfs.conf from a backup of the volume");
-    }
-    lower::Fd root(fcntl(prepared.disk.root_fd(), F_DUPFD_CLOEXEC, 3));
+    auto format = volume.format();
+    if (!format) return std::unexpected(format.error());
+    lower::Fd root(fcntl(volume.root_fd(), F_DUPFD_CLOEXEC, 3));
     if (!root) return fail(FailureKind::kOther, errno_text(errno), "; try again");
     core::Options options;
     options.read_only = request.mount.read_only;
-    options.trust_hints = prepared.was_clean;
+    options.trust_hints = volume.was_clean();
     options.shared = request.mount.shared;
     options.plain_names_in_reports = request.plain_names_in_log;
     options.max_descriptors = descriptors_for_core(limits.descriptors);
@@ -117,7 +73,7 @@ Outcome<std::unique_ptr<core::Filesystem>> open_filesystem(const Prepared& prepa
         }
     };
     auto fs = core::Filesystem::open(lower::make_posix_lower_fs(), std::move(root),
-                                     std::move(*keys), std::move(options));
+                                     std::move(*format), std::move(options));
     if (!fs) {
         return fail(FailureKind::kOther, "the volume's root directory cannot be used (",
                     errno_text(core::errno_of(fs.error())), "); check its permissions");
@@ -201,7 +157,7 @@ void switch_log(const MountRequest& request, Log& log) {
 }
 
 // Serves until unmounted.
-Outcome<void> serve(const MountRequest& request, const Prepared& prepared, core::Filesystem& fs,
+Outcome<void> serve(const MountRequest& request, int root_fd, core::Filesystem& fs,
                     FastPath* fast_path, const std::vector<std::string>& notes, Log& log,
                     const Ready& ready) {
     auto session = fuse::Session::mount(fs, request.mount);
@@ -210,7 +166,7 @@ Outcome<void> serve(const MountRequest& request, const Prepared& prepared, core:
                                        std::move(session.error().sentence)});
     }
     if (fast_path != nullptr) {
-        auto enforced = fast_path->enforce(request.mount.mountpoint, prepared.disk.root_fd(), log);
+        auto enforced = fast_path->enforce(request.mount.mountpoint, root_fd, log);
         if (!enforced) return enforced;
     }
     const Serving serving{request, **session, fast_path, notes};
@@ -244,32 +200,33 @@ Outcome<void> serve(const MountRequest& request, const Prepared& prepared, core:
 }
 
 // `fs` may be null: it could not be opened, and nothing was changed.
-Outcome<void> end_in_order(Prepared& prepared, std::unique_ptr<core::Filesystem> fs) {
-    const bool in_order = fs ? fs->finish() : prepared.was_clean;
+Outcome<void> end_in_order(lower::LowerFs& lower, VolumeSource& volume, bool read_only,
+                           std::unique_ptr<core::Filesystem> fs) {
+    const bool in_order = fs ? fs->finish() : volume.was_clean();
     fs.reset();
-    if (!prepared.lock || !in_order) return {};
-    const auto synced = prepared.disk.fs().syncfs(prepared.disk.root_fd());
+    if (read_only || !in_order) return {};
+    const auto synced = lower.syncfs(volume.root_fd());
     if (!synced) {
         return fail(FailureKind::kOther, "the volume could not be synced (",
                     errno_text(synced.error().value), "); check the disk below");
     }
-    return prepared.lock->end_clean();
+    return volume.end_clean();
 }
 
 // From the unlocked volume to the end of its mount.
-Outcome<void> mount_unlocked(const MountRequest& request, Prepared& prepared,
-                             const UnlockedVolume& volume, const HardeningReport& limits, Log& log,
+Outcome<void> mount_unlocked(const MountRequest& request, lower::LowerFs& lower,
+                             VolumeSource& volume, const HardeningReport& limits, Log& log,
                              const Ready& ready) {
     std::vector<std::string> notes;
     const auto fast_path = FastPath::make(request.mount, request.access, request.map_mb, notes);
     if (!fast_path) return std::unexpected(fast_path.error());
-    if (prepared.lock) {
-        if (auto marked = prepared.lock->begin_writing(); !marked) return marked;
-    }
-    auto fs = open_filesystem(prepared, request, volume, limits, fast_path->get(), log);
-    const auto served = fs ? serve(request, prepared, **fs, fast_path->get(), notes, log, ready)
-                           : Outcome<void>(std::unexpected(fs.error()));
-    const auto ended = end_in_order(prepared, fs ? std::move(*fs) : nullptr);
+    if (auto marked = volume.begin_writing(); !marked) return marked;
+    auto fs = open_filesystem(volume, request, limits, fast_path->get(), log);
+    const auto served =
+        fs ? serve(request, volume.root_fd(), **fs, fast_path->get(), notes, log, ready)
+           : Outcome<void>(std::unexpected(fs.error()));
+    const auto ended =
+        end_in_order(lower, volume, request.mount.read_only, fs ? std::move(*fs) : nullptr);
     return served ? ended : served;
 }
 
@@ -285,20 +242,15 @@ Outcome<void> serve_mount(MountRequest request, const MountDialogue& dialogue, c
         log.use_stderr();
     }
     const auto lower = lower::make_posix_lower_fs();
-    auto prepared = prepare(*lower, request);
-    if (!prepared) return std::unexpected(prepared.error());
-    const auto volume = unlock(*prepared, dialogue);
+    const auto volume = prepare(*lower, request);
     if (!volume) return std::unexpected(volume.error());
+    if (auto opened = unlock(**volume, dialogue); !opened) return opened;
     block_ending_signals();
-    mend_config(*prepared, *volume, log);
-    if (prepared->lock && !prepared->lock->is_enforced()) {
-        log.write(LogLevel::kWarning, "lock",
-                  "the file system below has no locks: do not mount this volume twice");
-    }
+    (*volume)->mend(log);
     request.mount.lower_dir = request.cipher_dir;
     if (request.mount.fsname.empty()) request.mount.fsname = request.cipher_dir;
     bool was_ready = false;
-    const auto done = mount_unlocked(request, *prepared, *volume, *limits, log, [&] {
+    const auto done = mount_unlocked(request, *lower, **volume, *limits, log, [&] {
         was_ready = true;
         ready();
     });

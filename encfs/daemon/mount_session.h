@@ -12,6 +12,7 @@
 #include "encfs/daemon/failure.h"
 #include "encfs/daemon/fast_path.h"
 #include "encfs/daemon/mountpoint.h"
+#include "encfs/daemon/volume_source.h"
 #include "encfs/fuse/session.h"
 
 namespace extencfs::daemon {
@@ -24,6 +25,7 @@ struct MountRequest {
     fuse::MountOptions mount;  // its mountpoint, lower_dir and an empty fsname are filled in
     Occupied occupied = Occupied::kRefuse;
     std::chrono::milliseconds idle_limit{0};  // 0: never
+    LegacyChoices legacy;
     AccessRules access;
     unsigned map_mb = kDefaultMapMb;
     // Where messages go once the mount is usable; before that, to stderr.

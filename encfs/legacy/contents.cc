@@ -80,32 +80,28 @@ Result<void> ContentCodec::encode_block(std::uint64_t block_no, std::uint64_t fi
 }
 
 Result<BlockState> ContentCodec::decode_block(std::uint64_t block_no, std::uint64_t file_iv,
-                                              Bytes lower, MutBytes plain) const {
-    const std::size_t overhead = layout_.overhead();
-    if (lower.size() <= overhead || lower.size() > layout_.block_size ||
-        plain.size() != lower.size() - overhead) {
+                                              MutBytes block) const {
+    if (block.size() <= layout_.overhead() || block.size() > layout_.block_size)
         return fail(ErrorKind::kBadParameter, "not a block");
-    }
-    const bool whole = lower.size() == layout_.block_size;
-    std::fill(plain.begin(), plain.end(), std::byte{0});
-    if (layout_.holes && whole && all_zero(lower)) return BlockState::kHole;
-    ByteVector opened(lower.begin(), lower.end());
+    const bool whole = block.size() == layout_.block_size;
+    if (layout_.holes && whole && all_zero(block)) return BlockState::kHole;
     const std::uint64_t seed = block_no ^ file_iv;
-    const auto done = whole ? key_->decode_blocks(opened, seed) : key_->decode_stream(opened, seed);
-    if (!done) return from_crypto(done.error(), "block");
-    const Bytes bytes(opened);
-    // A hole that EncFS itself made within a block before it encoded that.
-    if (layout_.holes && all_zero(bytes)) return BlockState::kHole;
-    if (layout_.mac_size > 0 && policy_ == MacPolicy::kCheck) {
-        const auto mac = block_mac(bytes.subspan(layout_.mac_size));
-        if (!mac) return std::unexpected(mac.error());
-        std::uint64_t stored = 0;
-        for (std::size_t i = layout_.mac_size; i-- > 0;)
-            stored = stored << 8 | static_cast<std::uint64_t>(bytes[i]);
-        if (stored != *mac) return BlockState::kDamaged;
+    const auto done = whole ? key_->decode_blocks(block, seed) : key_->decode_stream(block, seed);
+    if (!done) {
+        std::ranges::fill(block, std::byte{0});
+        return from_crypto(done.error(), "block");
     }
-    std::copy_n(bytes.subspan(overhead).begin(), plain.size(), plain.begin());
-    return BlockState::kGood;
+    // A hole that EncFS itself made within a block before it encoded that.
+    if (layout_.holes && all_zero(block)) return BlockState::kHole;
+    if (layout_.mac_size == 0 || policy_ == MacPolicy::kIgnore) return BlockState::kGood;
+    const auto mac = block_mac(block.subspan(layout_.mac_size));
+    std::uint64_t stored = 0;
+    for (std::size_t i = layout_.mac_size; i-- > 0;)
+        stored = stored << 8 | static_cast<std::uint64_t>(block[i]);
+    if (mac && stored == *mac) return BlockState::kGood;
+    std::ranges::fill(block, std::byte{0});
+    if (!mac) return std::unexpected(mac.error());
+    return BlockState::kDamaged;
 }
 
 }  // namespace extencfs::legacy

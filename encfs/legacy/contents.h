@@ -41,10 +41,11 @@ class ContentCodec {
     // ERRORS: kBadParameter, kInternal.
     [[nodiscard]] Result<void> encode_block(std::uint64_t block_no, std::uint64_t file_iv,
                                             Bytes plain, MutBytes out) const;
-    // `lower`: more than overhead() and at most block_size bytes, fewer than that only at the
-    // file's end. `plain`: overhead() fewer; zeros unless the block is good. ERRORS: as above.
-    Result<BlockState> decode_block(std::uint64_t block_no, std::uint64_t file_iv, Bytes lower,
-                                    MutBytes plain) const;
+    // In place. `block`: more than overhead() and at most block_size bytes, fewer than that only at
+    // the file's end; afterwards what lies beyond the first overhead() bytes is the plaintext,
+    // zeros unless the block is good. ERRORS: as above.
+    Result<BlockState> decode_block(std::uint64_t block_no, std::uint64_t file_iv,
+                                    MutBytes block) const;
 
   private:
     Result<std::uint64_t> block_mac(Bytes random_and_data) const;

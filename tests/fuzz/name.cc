@@ -45,7 +45,7 @@ void through_directory(const DirId& dir, const std::string& entry, Bytes side) {
     static const core::Format1 format = [] {
         auto keys = VolumeKeys::derive(fuzz::vector_config(), fuzz::vector_volume_key());
         fuzz::promise(keys.has_value(), "the vectors' keys can be derived");
-        return core::Format1(std::move(*keys), true, false, {});
+        return core::Format1(std::move(*keys), {.clean = true});
     }();
     const std::string name =
         NameCodec::is_long_entry(entry) ? NameCodec::side_name_of(entry) : "none";

@@ -32,7 +32,7 @@ LAYERS = {
                           "EncFS's formats take and give bytes: no system calls, no log"),
     "encfs/lower": Layer(("crypto/bytes.h", "encfs/lower/"), rf"{FUSE_HEADERS}|{BPF_HEADERS}|sodium\.h|openssl/.*|argon2\.h",
                          "the backing directory knows nothing of encryption"),
-    "encfs/core": Layer(("crypto/", "encfs/volume/", "encfs/lower/", "encfs/core/"),
+    "encfs/core": Layer(("crypto/", "encfs/volume/", "encfs/legacy/", "encfs/lower/", "encfs/core/"),
                         rf"{FUSE_HEADERS}|{BPF_HEADERS}|openssl/.*|sodium\.h",
                         "core is testable with nothing mounted, and leaves primitives to crypto"),
     "encfs/meta": Layer(("encfs/core/metadata_sink.h", "encfs/core/types.h", "encfs/meta/", "bpf/abi.h",

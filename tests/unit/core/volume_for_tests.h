@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "encfs/core/filesystem.h"
+#include "encfs/core/format1.h"
 #include "encfs/volume/config.h"
 #include "encfs/volume/volume_keys.h"
 #include "tests/fake/scratch_dir.h"
@@ -86,7 +87,7 @@ inline Result<std::unique_ptr<Filesystem>> try_open(lower::LowerFs& lower,
     if (how.damage != nullptr)
         options.on_damage = [damage = how.damage](const DamageReport& r) { damage->add(r); };
     return Filesystem::open(std::make_unique<BorrowedLower>(lower, how.writes, how.after_sync),
-                            std::move(root), keys_for_tests(), std::move(options));
+                            std::move(root), format1(keys_for_tests()), std::move(options));
 }
 
 inline std::unique_ptr<Filesystem> open_fs(lower::LowerFs& lower, const fake::ScratchDir& dir,

@@ -21,10 +21,10 @@ ByteVector sealed(const ContentCodec& codec, std::uint64_t no, Bytes plain) {
 }
 
 BlockState state_of(const ContentCodec& codec, std::uint64_t no, Bytes lower) {
-    ByteVector plain(lower.size() - codec.layout().overhead(), std::byte{1});
-    const auto state = codec.decode_block(no, kIv, lower, plain);
+    ByteVector block(lower.begin(), lower.end());
+    const auto state = codec.decode_block(no, kIv, block);
     REQUIRE(state.has_value());
-    if (*state != BlockState::kGood) CHECK(plain == ByteVector(plain.size()));
+    if (*state != BlockState::kGood) CHECK(block == ByteVector(block.size()));
     return *state;
 }
 
@@ -80,8 +80,9 @@ TEST_CASE("blocks of EncFS have their sizes checked") {
     CHECK_FALSE(with.encode_block(0, kIv, Bytes(), MutBytes(out).first(16)));
     CHECK_FALSE(with.encode_block(0, kIv, counted(241), out));
     CHECK_FALSE(with.encode_block(0, kIv, plain, MutBytes(out).first(255)));
-    CHECK_FALSE(with.decode_block(0, kIv, Bytes(out).first(16), MutBytes()).has_value());
-    CHECK_FALSE(with.decode_block(0, kIv, out, MutBytes(plain).first(239)).has_value());
+    CHECK_FALSE(with.decode_block(0, kIv, MutBytes(out).first(16)).has_value());
+    out.push_back({});
+    CHECK_FALSE(with.decode_block(0, kIv, out).has_value());
 }
 
 }  // namespace extencfs::legacy

@@ -73,18 +73,19 @@ ByteVector decoded(const ContentCodec& codec, Bytes lower, std::uint64_t path_iv
     for (std::uint64_t no = 0; layout.block_offset(no) < lower.size(); ++no) {
         Bytes block = lower.subspan(layout.block_offset(no));
         block = block.first(std::min<std::size_t>(block.size(), layout.block_size));
-        ByteVector out(block.size() - layout.overhead());
-        const auto state = codec.decode_block(no, file_iv, block, out);
+        ByteVector opened(block.begin(), block.end());
+        const auto state = codec.decode_block(no, file_iv, opened);
+        const Bytes out = Bytes(opened).subspan(layout.overhead());
         REQUIRE(state.has_value());
         REQUIRE(*state != BlockState::kDamaged);
         plain.insert(plain.end(), out.begin(), out.end());
         if (*state == BlockState::kHole) continue;
         // There and back, with other random bytes.
-        ByteVector again(block.size()), back(out.size());
+        ByteVector again(block.size());
         REQUIRE(codec.encode_block(no, file_iv, out, again));
         if (layout.random_size == 0) CHECK(hex(again) == hex(block));
-        REQUIRE(codec.decode_block(no, file_iv, again, back) == BlockState::kGood);
-        CHECK(back == out);
+        REQUIRE(codec.decode_block(no, file_iv, again) == BlockState::kGood);
+        CHECK(std::ranges::equal(Bytes(again).subspan(layout.overhead()), out));
     }
     CHECK(plain.size() == *size);
     return plain;

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "encfs/core/legacy_format.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "encfs/core/legacy_move.h"
+#include "encfs/volume/format.h"
+
+namespace extencfs::core {
+
+namespace {
+
+using legacy::NameScheme;
+
+constexpr std::size_t kMostNameBytes = 255;
+// Of directories but the root, whose configuration files are no names.
+constexpr std::uint32_t kBelowRoot = 1;
+
+DirContext context_of(std::uint64_t chain) {
+    DirContext context{.id = {}, .generation = kBelowRoot};
+    const auto bytes = std::bit_cast<ByteArray<8>>(chain);
+    std::ranges::copy(bytes, context.id.begin());
+    return context;
+}
+
+std::uint64_t chain_of(const DirContext& dir) {
+    ByteArray<8> bytes;
+    std::copy_n(dir.id.begin(), bytes.size(), bytes.begin());
+    return std::bit_cast<std::uint64_t>(bytes);
+}
+
+bool is_config_name(std::string_view entry) {
+    return entry == ".encfs6.xml" || entry == ".encfs5" || entry == ".encfs4";
+}
+
+}  // namespace
+
+LegacyFormat::LegacyFormat(LegacyVolume volume, const FormatHost& host)
+    : key_(volume.key),
+      names_(volume.key, volume.parameters.names),
+      context_{legacy::ContentCodec(volume.key, volume.parameters.contents, volume.macs),
+               host.on_damage} {
+    const auto& coding = names_.coding();
+    binding_.names = coding.chained && coding.scheme != NameScheme::kNull;
+    binding_.files = volume.parameters.path_in_header && binding_.names;
+}
+
+FormatMaker legacy_format(LegacyVolume volume) {
+    return [volume = std::move(volume)](const FormatHost& host) mutable {
+        return std::make_unique<LegacyFormat>(std::move(volume), host);
+    };
+}
+
+// ---- names ----
+
+DirContext LegacyFormat::root() const {
+    return {};
+}
+
+bool LegacyFormat::is_reserved(std::string_view entry) const {
+    return entry == kMoveJournal || entry.starts_with(volume::kTempPrefix);
+}
+
+Result<CipherName> LegacyFormat::encode_name(const DirContext& dir, std::string_view plain) const {
+    auto name = names_.encode(plain, chain_of(dir));
+    if (!name) return fail(name.error());
+    if (name->text.size() > kMostNameBytes) return fail(ErrorKind::kNameTooLong);
+    const bool is_root = dir.generation != kBelowRoot;
+    if (is_reserved(name->text) || (is_root && is_config_name(name->text)))
+        return fail(ErrorKind::kPermission);
+    return CipherName{.entry = std::move(name->text), .side_name = {}, .side_bytes = {}};
+}
+
+Result<legacy::ChainedName> LegacyFormat::decode(const DirContext& dir,
+                                                 std::string_view entry) const {
+    const bool is_root = dir.generation != kBelowRoot;
+    if (is_reserved(entry) || (is_root && is_config_name(entry))) return fail(ErrorKind::kInvalid);
+    auto name = names_.decode(entry, chain_of(dir));
+    if (name) return std::move(*name);
+    if (name.error().kind == volume::ErrorKind::kNotVolumeName) return fail(ErrorKind::kInvalid);
+    return fail(name.error());
+}
+
+Result<std::string> LegacyFormat::decode_name(lower::LowerFs&, int, const DirContext& dir,
+                                              std::string_view entry) const {
+    auto name = decode(dir, entry);
+    if (!name) return std::unexpected(name.error());
+    return std::move(name->text);
+}
+
+// ---- directories ----
+
+Result<DirContext> LegacyFormat::open_directory(lower::LowerFs&, int, const DirContext& parent,
+                                                std::string_view entry,
+                                                std::vector<std::string>&) const {
+    auto name = decode(parent, entry);
+    if (!name) return std::unexpected(name.error());
+    return context_of(name->chain);
+}
+
+Result<DirContext> LegacyFormat::create_directory(lower::LowerFs& lower, int dirfd,
+                                                  const DirContext& parent, std::string_view entry,
+                                                  std::vector<std::string>& unsynced) const {
+    return open_directory(lower, dirfd, parent, entry, unsynced);
+}
+
+Result<void> LegacyFormat::clear_directory(lower::LowerFs& lower, int dirfd) const {
+    // What is not a name of the volume keeps its directory, as it does with EncFS: nothing of
+    // somebody else's is removed.
+    std::vector<std::string> own;
+    bool empty = true;
+    auto listed = lower.list(dirfd, [&](const lower::DirEntry& entry) {
+        empty = is_reserved(entry.name);
+        if (empty) own.emplace_back(entry.name);
+        return empty;
+    });
+    if (!listed) return fail(listed.error());
+    if (!empty) return fail(ErrorKind::kNotEmpty);
+    for (const std::string& name : own) {
+        if (auto r = lower.unlink(dirfd, name); !r && r.error().value != ENOENT)
+            return fail(r.error());
+    }
+    return {};
+}
+
+Result<std::unique_ptr<PathMove>> LegacyFormat::begin_move(lower::LowerFs& lower,
+                                                           const Moving& moving,
+                                                           PathWatch& watch) const {
+    return LegacyMove::begin({.lower = lower,
+                              .key = *key_,
+                              .names = names_,
+                              .contents = context_.codec,
+                              .files = binding_.files,
+                              .context_of = &context_of},
+                             moving, chain_of(moving.dir), chain_of(moving.new_dir), watch);
+}
+
+Result<void> LegacyFormat::recover(lower::LowerFs& lower, int rootfd) const {
+    auto done = recover_move(lower, rootfd, *key_);
+    if (!done) return std::unexpected(done.error());
+    return {};
+}
+
+// ---- regular files ----
+
+std::optional<std::uint64_t> LegacyFormat::size_from_stat(const struct stat& lower_stat) const {
+    return legacy::plain_size(context_.codec.layout(),
+                              static_cast<std::uint64_t>(lower_stat.st_size));
+}
+
+Result<std::uint64_t> LegacyFormat::path_iv(const FilePlace* place) const {
+    if (!binding_.files) return 0;
+    if (place == nullptr) return fail(ErrorKind::kUnsupported);
+    auto name = decode(place->dir, place->entry);
+    if (!name) return std::unexpected(name.error());
+    return name->chain;
+}
+
+Result<std::shared_ptr<ContentFile>> LegacyFormat::create_content(lower::LowerFs& lower,
+                                                                  lower::Fd fd,
+                                                                  const FilePlace* place) const {
+    auto iv = path_iv(place);
+    if (!iv) return std::unexpected(iv.error());
+    return LegacyFile::create(context_, lower, std::move(fd), *iv);
+}
+
+Result<std::shared_ptr<ContentFile>> LegacyFormat::open_content(lower::LowerFs& lower, lower::Fd fd,
+                                                                const struct stat& lower_stat,
+                                                                const FilePlace* place) const {
+    auto iv = path_iv(place);
+    if (!iv) return std::unexpected(iv.error());
+    return LegacyFile::open(context_, lower, std::move(fd),
+                            static_cast<std::uint64_t>(lower_stat.st_size), *iv);
+}
+
+// ---- symlinks, extended attributes ----
+
+Result<std::string> LegacyFormat::encode_symlink(lower::LowerFs&, int,
+                                                 std::string_view target) const {
+    auto coded = names_.encode_target(target);
+    if (!coded) return fail(coded.error());
+    return std::move(*coded);
+}
+
+Result<std::string> LegacyFormat::decode_symlink(lower::LowerFs&, int,
+                                                 std::string_view lower_target) const {
+    auto target = names_.decode_target(lower_target);
+    if (!target) return fail(target.error());
+    return std::move(*target);
+}
+
+std::uint64_t LegacyFormat::symlink_size(std::string_view lower_target) const {
+    auto target = names_.decode_target(lower_target);
+    return target ? target->size() : 0;
+}
+
+bool LegacyFormat::owns_xattr(std::string_view lower_name) const {
+    return lower_name.starts_with("user.") || lower_name.starts_with("trusted.");
+}
+
+}  // namespace extencfs::core

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// The configuration file of an EncFS volume: finding, reading, unlocking it. Knows nothing of the
+// files in the tree.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "crypto/secret.h"
+#include "encfs/core/legacy_format.h"
+#include "encfs/daemon/volume_source.h"
+#include "encfs/legacy/config.h"
+
+namespace extencfs::daemon {
+
+struct LegacyConfig {
+    std::string name;  // as it is told to the user
+    legacy::Config config;
+    legacy::Parameters parameters;
+};
+
+// `config_file`, else what ENCFS6_CONFIG or ENCFS5_CONFIG name, else the first of .encfs6.xml,
+// .encfs5 and .encfs4 in the directory. None: there is none of these.
+// ERRORS: kConfigRead, kDamage, kUnsupported.
+Outcome<std::optional<LegacyConfig>> read_legacy_config(lower::LowerFs& fs, int root_fd,
+                                                        const std::string& config_file);
+
+// ERRORS: kWrongPassword, kDamage, kKeyDerivation, kUnsupported.
+Outcome<core::LegacyVolume> unlock_legacy(const LegacyConfig& config, Bytes password,
+                                          const LegacyChoices& choices);
+
+}  // namespace extencfs::daemon

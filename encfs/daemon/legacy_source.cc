@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "encfs/daemon/legacy_source.h"
+
+#include <sys/file.h>
+
+#include <cerrno>
+
+#include "encfs/daemon/log.h"
+
+namespace extencfs::daemon {
+
+// A lock on the directory itself, so that nothing is left in a volume that EncFS will use again.
+// EncFS takes none, so that it is not noticed.
+Outcome<void> LegacySource::reserve(bool read_only, bool& shared) {
+    const int kind = read_only ? LOCK_SH : LOCK_EX;
+    if (::flock(disk_.root_fd(), kind | LOCK_NB) == 0) return {};
+    if (errno != EWOULDBLOCK) {
+        lock_enforced_ = false;
+        return {};
+    }
+    if (read_only) {
+        shared = true;
+        return {};
+    }
+    return fail(FailureKind::kLocked, disk_.path(),
+                " is in use by another mount; unmount that, or mount it read-only with --ro");
+}
+
+Outcome<void> LegacySource::unlock(Bytes password) {
+    auto volume = unlock_legacy(config_, password, choices_);
+    if (!volume) return std::unexpected(volume.error());
+    volume_ = std::move(*volume);
+    return {};
+}
+
+void LegacySource::mend(Log& log) {
+    if (!lock_enforced_) {
+        log.write(LogLevel::kWarning, "lock",
+                  "the file system below has no locks: do not mount this volume twice");
+    }
+}
+
+Outcome<core::FormatMaker> LegacySource::format() {
+    return core::legacy_format(std::move(*volume_));
+}
+
+Outcome<std::unique_ptr<VolumeSource>> LegacySource::open(VolumeOnDisk disk, LegacyConfig config,
+                                                          const LegacyChoices& choices) {
+    if (choices.require_macs && config.parameters.contents.mac_size == 0) {
+        return fail(FailureKind::kUnsupported,
+                    "the volume keeps no block checksums and --require-macs demands them; mount it "
+                    "without that option");
+    }
+    return std::make_unique<LegacySource>(std::move(disk), std::move(config), choices);
+}
+
+}  // namespace extencfs::daemon

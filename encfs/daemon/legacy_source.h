@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// An EncFS volume on its way to being mounted.
+#pragma once
+
+#include <optional>
+
+#include "encfs/daemon/legacy_on_disk.h"
+#include "encfs/daemon/volume_on_disk.h"
+#include "encfs/daemon/volume_source.h"
+
+namespace extencfs::daemon {
+
+class LegacySource final : public VolumeSource {
+  public:
+    // ERRORS: kUnsupported (it lacks what the choices demand).
+    static Outcome<std::unique_ptr<VolumeSource>> open(VolumeOnDisk disk, LegacyConfig config,
+                                                       const LegacyChoices& choices);
+
+    LegacySource(VolumeOnDisk disk, LegacyConfig config, LegacyChoices choices)
+        : disk_(std::move(disk)), config_(std::move(config)), choices_(std::move(choices)) {}
+
+    int root_fd() const override { return disk_.root_fd(); }
+    Outcome<void> reserve(bool read_only, bool& shared) override;
+    Outcome<void> unlock(Bytes password) override;
+    void mend(Log& log) override;
+    // What is lost when a writer is killed does not show, and needs no look at every file.
+    bool was_clean() const override { return true; }
+    Outcome<void> begin_writing() override { return {}; }
+    Outcome<core::FormatMaker> format() override;
+    Outcome<void> end_clean() override { return {}; }
+
+  private:
+    VolumeOnDisk disk_;
+    LegacyConfig config_;
+    LegacyChoices choices_;
+    std::optional<core::LegacyVolume> volume_;
+    bool lock_enforced_ = true;
+};
+
+}  // namespace extencfs::daemon

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "encfs/daemon/volume_source.h"
+
+#include "encfs/daemon/format1_source.h"
+#include "encfs/daemon/legacy_source.h"
+#include "encfs/volume/format.h"
+
+namespace extencfs::daemon {
+
+Outcome<std::unique_ptr<VolumeSource>> open_volume(lower::LowerFs& fs, const std::string& path,
+                                                   const LegacyChoices& legacy) {
+    auto disk = VolumeOnDisk::open(fs, path);
+    if (!disk) return std::unexpected(disk.error());
+    const bool format1 =
+        legacy.config_file.empty() && (fs.stat_at(disk->root_fd(), volume::kConfigName) ||
+                                       fs.stat_at(disk->root_fd(), volume::kConfigBackupName));
+    if (!format1) {
+        auto config = read_legacy_config(fs, disk->root_fd(), legacy.config_file);
+        if (!config) return std::unexpected(config.error());
+        if (*config) return LegacySource::open(std::move(*disk), std::move(**config), legacy);
+    }
+    return Format1Source::open(std::move(*disk));
+}
+
+}  // namespace extencfs::daemon
