@@ -73,6 +73,7 @@ bool Filesystem::finish() {
     if (options_.read_only) return good;
     if (!lower_->syncfs(root_->fd.get())) return false;
     finish_renames();
+    format_->end(*lower_);
     drop(table_->clear());
     sink_->end();
     return good;

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <memory>
 
+#include "encfs/core/legacy_tail.h"
 #include "encfs/core/range_lock.h"
 #include "encfs/core/volume_format.h"
 #include "encfs/legacy/contents.h"
@@ -16,6 +17,7 @@ namespace extencfs::core {
 struct LegacyContext {
     legacy::ContentCodec codec;
     FileDamage on_damage;
+    std::unique_ptr<LegacyTail> tail;
 };
 
 // Beside what ContentFile says: a file that a killed daemon was writing may have lost the block
@@ -67,6 +69,8 @@ class LegacyFile final : public ContentFile {
     Result<void> store(std::uint64_t off, Bytes in, std::uint64_t size);
     // Blocks from `first` on, the last one as short as `plain` ends.
     Result<void> encode_and_write(std::uint64_t first, Bytes plain);
+    // `out`: as many bytes as they are below.
+    Result<void> encode(std::uint64_t first, Bytes plain, MutBytes out) const;
     Result<void> write_header();
 
     // LOCKS: the whole file.

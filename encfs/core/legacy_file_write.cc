@@ -29,6 +29,18 @@ Result<void> LegacyFile::write_header() {
     return {};
 }
 
+Result<void> LegacyFile::encode(std::uint64_t first, Bytes plain, MutBytes out) const {
+    for (std::uint64_t block = first; !plain.empty(); ++block) {
+        const Bytes here = plain.first(std::min(plain.size(), layout().data_size()));
+        const MutBytes to = out.first(here.size() + layout().overhead());
+        if (auto r = context_.codec.encode_block(block, file_iv_, here, to); !r)
+            return fail(r.error());
+        plain = plain.subspan(here.size());
+        out = out.subspan(to.size());
+    }
+    return {};
+}
+
 Result<void> LegacyFile::encode_and_write(std::uint64_t first, Bytes plain) {
     if (layout().plain) {
         if (auto r = lower_.pwrite(fd(), plain, layout().block_offset(first)); !r)
@@ -49,15 +61,7 @@ Result<void> LegacyFile::encode_and_write(std::uint64_t first, Bytes plain) {
         if (!header) return fail(header.error());
         std::ranges::copy(*header, out.begin());
     }
-    MutBytes rest = out.subspan(header_size);
-    for (std::uint64_t block = first; !plain.empty(); ++block) {
-        const Bytes here = plain.first(std::min(plain.size(), data));
-        const MutBytes to = rest.first(here.size() + overhead);
-        if (auto r = context_.codec.encode_block(block, file_iv_, here, to); !r)
-            return fail(r.error());
-        plain = plain.subspan(here.size());
-        rest = rest.subspan(to.size());
-    }
+    if (auto r = encode(first, plain, out.subspan(header_size)); !r) return r;
     const std::uint64_t at = with_header ? 0 : layout().block_offset(first);
     if (auto r = lower_.pwrite(fd(), out, at); !r) return fail(r.error());
     has_header_ = true;
@@ -189,13 +193,18 @@ Result<void> LegacyFile::grow(std::uint64_t size) {
 
 Result<void> LegacyFile::shrink(std::uint64_t size) {
     const std::uint64_t data = layout().data_size();
-    if (const std::uint64_t rest = size % data; rest != 0 && !layout().plain) {
+    const std::uint64_t rest = size % data;
+    if (rest == 0 || layout().plain) {
+        if (auto r = lower_.truncate(fd(), legacy::lower_size(layout(), size)); !r)
+            return fail(r.error());
+    } else {
         const MutBytes plain = plain_buffer.take(rest);
         if (auto r = load_for_change(size / data, plain); !r) return r;
-        if (auto r = encode_and_write(size / data, plain); !r) return r;
+        const MutBytes block = cipher_buffer.take(rest + layout().overhead());
+        if (auto r = encode(size / data, plain, block); !r) return r;
+        const std::uint64_t at = layout().block_offset(size / data);
+        if (auto r = context_.tail->cut(lower_, fd(), at, block); !r) return r;
     }
-    if (auto r = lower_.truncate(fd(), legacy::lower_size(layout(), size)); !r)
-        return fail(r.error());
     size_ = size;
     return {};
 }

@@ -40,7 +40,7 @@ LegacyFormat::LegacyFormat(LegacyVolume volume, const FormatHost& host)
     : key_(volume.key),
       names_(volume.key, volume.parameters.names),
       context_{legacy::ContentCodec(volume.key, volume.parameters.contents, volume.macs),
-               host.on_damage} {
+               host.on_damage, std::make_unique<LegacyTail>(volume.key, host.sink)} {
     const auto& coding = names_.coding();
     binding_.names = coding.chained && coding.scheme != NameScheme::kNull;
     binding_.files = volume.parameters.path_in_header && binding_.names;
@@ -59,7 +59,7 @@ DirContext LegacyFormat::root() const {
 }
 
 bool LegacyFormat::is_reserved(std::string_view entry) const {
-    return entry == kMoveJournal || entry.starts_with(volume::kTempPrefix);
+    return entry == kMoveJournal || entry == kTailJournal || entry.starts_with(volume::kTempPrefix);
 }
 
 Result<CipherName> LegacyFormat::encode_name(const DirContext& dir, std::string_view plain) const {
@@ -139,7 +139,12 @@ Result<std::unique_ptr<PathMove>> LegacyFormat::begin_move(lower::LowerFs& lower
 Result<void> LegacyFormat::recover(lower::LowerFs& lower, int rootfd) const {
     auto done = recover_move(lower, rootfd, *key_);
     if (!done) return std::unexpected(done.error());
-    return {};
+    context_.tail->set_root(rootfd);
+    return context_.tail->recover(lower, rootfd);
+}
+
+void LegacyFormat::end(lower::LowerFs& lower) const {
+    context_.tail->end(lower);
 }
 
 // ---- regular files ----

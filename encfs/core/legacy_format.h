@@ -28,6 +28,7 @@ class LegacyFormat final : public VolumeFormat {
     Result<std::unique_ptr<PathMove>> begin_move(lower::LowerFs& lower, const Moving& moving,
                                                  PathWatch& watch) const override;
     Result<void> recover(lower::LowerFs& lower, int rootfd) const override;
+    void end(lower::LowerFs& lower) const override;
     DirContext root() const override;
     Result<CipherName> encode_name(const DirContext& dir, std::string_view plain) const override;
     Result<std::string> decode_name(lower::LowerFs& lower, int dirfd, const DirContext& dir,

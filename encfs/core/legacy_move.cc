@@ -266,9 +266,31 @@ lower::Result<void> LegacyMove::run(MoveDirection direction) {
     return done;
 }
 
+Result<void> LegacyMove::make_journal() {
+    auto is = tools_.lower.stat(rootfd_);
+    if (!is) return fail(is.error());
+    root_ = *is;
+    auto made = Result<void>{};
+    (void)watch_.step({.dir_ino = root_.st_ino, .ino = root_.st_ino}, [&] {
+        made = write_journal(tools_, rootfd_, plan_);
+        return lower::Result<void>{};
+    });
+    return made;
+}
+
+void LegacyMove::drop_journal() {
+    (void)watch_.step({.dir_ino = root_.st_ino, .ino = root_.st_ino}, [&] {
+        (void)remove_journal(tools_.lower, rootfd_);
+        // Nobody above changed the root, unless the rename did.
+        const struct timespec times[2] = {root_.st_atim, root_.st_mtim};
+        const bool changed = plan_.path.empty() || plan_.new_path.empty();
+        return changed ? lower::Result<void>{} : tools_.lower.utimens(rootfd_, times);
+    });
+}
+
 void LegacyMove::take_back() {
     // A failure leaves the journal, for the next mount.
-    if (run(MoveDirection::kBack) && journal_) (void)remove_journal(tools_.lower, rootfd_);
+    if (run(MoveDirection::kBack) && journal_) drop_journal();
     finished_ = true;
 }
 
@@ -285,8 +307,7 @@ Result<std::unique_ptr<PathMove>> LegacyMove::begin(const MoveTools& tools, cons
         return step.dir != 0 || !step.header.empty();
     });
     if (move->journal_) {
-        if (auto r = write_journal(tools, moving.rootfd, move->plan_); !r)
-            return std::unexpected(r.error());
+        if (auto r = move->make_journal(); !r) return std::unexpected(r.error());
     }
     move->finished_ = false;
     if (auto r = move->run(MoveDirection::kForward); !r) {
@@ -306,7 +327,7 @@ void LegacyMove::finish() {
     // The steps must be durable before nobody knows of them any more. Nothing can be done about a
     // disk that fails now, and a journal that stays would be wrong later.
     (void)tools_.lower.syncfs(rootfd_);
-    (void)remove_journal(tools_.lower, rootfd_);
+    drop_journal();
 }
 
 // ---- after a crash ----

@@ -52,12 +52,15 @@ class LegacyMove final : public PathMove {
     Result<void> plan(const Moving& moving, std::uint64_t chain, std::uint64_t new_chain);
     lower::Result<void> run(MoveDirection direction);
     void take_back();
+    Result<void> make_journal();
+    void drop_journal();
 
     MoveTools tools_;
     int rootfd_;
     PathWatch& watch_;
     legacy::MovePlan plan_;
     std::unique_ptr<Known> known_;
+    struct stat root_ {};    // before the journal
     bool journal_ = false;   // is there
     bool finished_ = false;  // nothing is to be taken back
 };

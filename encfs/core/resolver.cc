@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 
+#include "encfs/core/fd_path.h"
 #include "encfs/core/filesystem.h"
 
 namespace extencfs::core {
@@ -37,16 +38,7 @@ Result<NodeView> Filesystem::view(NodeId node) const {
 
 void Filesystem::report_damage(int fd, const std::string& what) {
     if (!options_.on_damage) return;
-    auto path_of = [](int of) {
-        char path[4096];
-        const auto link = "/proc/self/fd/" + std::to_string(of);
-        // lint-allow(path-call): a held descriptor's own path, for a message
-        const ssize_t size = ::readlink(link.c_str(), path, sizeof path);
-        return size > 0 ? std::string(path, static_cast<std::size_t>(size)) : std::string();
-    };
-    std::string path = path_of(fd);
-    const std::string root = path_of(root_->fd.get());
-    if (!root.empty() && path.starts_with(root + "/")) path.erase(0, root.size() + 1);
+    const std::string path = path_below(root_->fd.get(), fd);
     DamageReport report{what, path, {}};
     if (options_.plain_names_in_reports) report.plain_name = plain_path(path);
     options_.on_damage(report);

@@ -171,6 +171,8 @@ class VolumeFormat {
     // Finishes or takes back what a killed mount left half done. Before everything else, not in a
     // read-only mount.
     virtual Result<void> recover(lower::LowerFs&, int /*rootfd*/) const { return {}; }
+    // The last lower call of a mount that ends in order.
+    virtual void end(lower::LowerFs&) const {}
 
     virtual DirContext root() const = 0;
 

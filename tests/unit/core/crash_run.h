@@ -11,8 +11,9 @@ namespace extencfs::core {
 
 class CrashRun {
   public:
-    explicit CrashRun(const Script& script)
-        : script_(script), dir_(fake::ScratchDir::in_memory()) {}
+    // `legacy`: on an EncFS volume; nullptr: on one of format 1.
+    explicit CrashRun(const Script& script, const LegacyVolume* legacy = nullptr)
+        : script_(script), legacy_(legacy), dir_(fake::ScratchDir::in_memory()) {}
 
     fake::FaultLowerFs& lower() { return lower_; }
     const fake::ScratchDir& dir() const { return dir_; }
@@ -21,7 +22,7 @@ class CrashRun {
     // system is open. Returns the number of steps that were acknowledged.
     template <typename Plant>
     std::size_t run(Plant plant, BorrowedLower::WriteLog* writes = nullptr) {
-        auto fs = open_fs(lower_, dir_, {.clean = true, .writes = writes});
+        auto fs = open_fs(lower_, dir_, {.clean = true, .writes = writes, .legacy = legacy_});
         lower_.forget_calls();
         if (writes != nullptr) writes->writes.clear();
         plant();
@@ -90,6 +91,7 @@ class CrashRun {
 
   private:
     const Script& script_;
+    const LegacyVolume* legacy_;
     fake::ScratchDir dir_;
     fake::FaultLowerFs lower_;
     std::size_t done_ = 0;

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "tests/fake/fault_lower_fs.h"
+#include "tests/unit/core/legacy_volume_for_tests.h"
 #include "tests/unit/core/recording_sink.h"
 #include "tests/unit/core/seen.h"
 #include "tests/unit/core/volume_for_tests.h"
@@ -32,7 +33,8 @@ void check_all_readable(const Seen& seen) {
 }
 
 void run_threads(std::uint64_t seed, int steps, std::size_t descriptors, int scan_first,
-                 const std::shared_ptr<RecordingSink>& sink = nullptr) {
+                 const std::shared_ptr<RecordingSink>& sink = nullptr,
+                 const LegacyVolume* legacy = nullptr) {
     const auto dir = fake::ScratchDir::in_memory();
     const auto real = lower::make_posix_lower_fs();
     Damage damage;
@@ -44,9 +46,12 @@ void run_threads(std::uint64_t seed, int steps, std::size_t descriptors, int sca
                       {.clean = scan_first == 0,
                        .damage = &damage,
                        .max_descriptors = descriptors,
-                       .sink = sink});
+                       .sink = sink,
+                       .legacy = legacy});
     std::vector<Worker> workers;
-    for (unsigned t = 0; t < 4; ++t) workers.emplace_back(*fs, seed * 100 + t);
+    // A single name as long as a path has no room below in an EncFS volume.
+    const std::size_t longest_target = legacy != nullptr ? 1500 : 3500;
+    for (unsigned t = 0; t < 4; ++t) workers.emplace_back(*fs, seed * 100 + t, longest_target);
     {
         std::vector<std::thread> threads;
         for (Worker& worker : workers)
@@ -62,7 +67,7 @@ void run_threads(std::uint64_t seed, int steps, std::size_t descriptors, int sca
     check_all_readable(before);
     CHECK(fs->node_count() == 1);
     CHECK(fs->finish());
-    fs = open_fs(*real, dir, {.clean = true, .damage = &damage});
+    fs = open_fs(*real, dir, {.clean = true, .damage = &damage, .legacy = legacy});
     const Seen after = read_all(*fs);
     check_all_readable(after);
     CHECK(damage.text() == "");
@@ -111,6 +116,19 @@ TEST_CASE("threads at once, and the sink is told of every change in time") {
         CHECK(sink->all_open());
         CHECK(sink->nodes() == 1);
         CHECK(sink->ended);
+    }
+}
+
+TEST_CASE("threads at once in EncFS volumes") {
+    std::uint64_t seed = 4000;
+    for (const auto& kind : legacy_kinds()) {
+        for (std::uint64_t left = seeds(2); left > 0; --left) {
+            ++seed;
+            INFO(kind.name << ", seed " << seed);
+            const auto sink = seed % 2 ? std::make_shared<RecordingSink>() : nullptr;
+            run_threads(seed, 200, seed % 2 ? 64 : 8, 0, sink, &kind.volume);
+            if (sink) CHECK(sink->faults() == "");
+        }
     }
 }
 

@@ -16,6 +16,7 @@
 
 #include "encfs/core/filesystem.h"
 #include "encfs/core/format1.h"
+#include "encfs/core/legacy_format.h"
 #include "encfs/volume/config.h"
 #include "encfs/volume/volume_keys.h"
 #include "tests/fake/scratch_dir.h"
@@ -70,6 +71,7 @@ struct OpenHow {
     bool shared = false;
     bool read_only = false;
     std::shared_ptr<MetadataSink> sink = nullptr;
+    const LegacyVolume* legacy = nullptr;  // an EncFS volume instead of one of format 1
 };
 
 // A file system on `dir` over `lower`, which stays the caller's.
@@ -87,7 +89,10 @@ inline Result<std::unique_ptr<Filesystem>> try_open(lower::LowerFs& lower,
     if (how.damage != nullptr)
         options.on_damage = [damage = how.damage](const DamageReport& r) { damage->add(r); };
     return Filesystem::open(std::make_unique<BorrowedLower>(lower, how.writes, how.after_sync),
-                            std::move(root), format1(keys_for_tests()), std::move(options));
+                            std::move(root),
+                            how.legacy != nullptr ? legacy_format(*how.legacy)
+                                                  : format1(keys_for_tests()),
+                            std::move(options));
 }
 
 inline std::unique_ptr<Filesystem> open_fs(lower::LowerFs& lower, const fake::ScratchDir& dir,

@@ -23,7 +23,8 @@ inline std::string filled(char c, std::size_t size) {
 
 class Worker {
   public:
-    Worker(Filesystem& fs, unsigned seed) : fs_(fs), random_(seed) {}
+    Worker(Filesystem& fs, unsigned seed, std::size_t longest_target = 3500)
+        : fs_(fs), random_(seed), longest_target_(longest_target) {}
 
     void run(int steps) {
         for (int i = 0; i < steps; ++i) step();
@@ -129,7 +130,8 @@ class Worker {
                 made = fs_.mkdir(dir, name(), 0755, {});
                 break;
             case 1:
-                made = fs_.symlink(dir, name(), std::string(random_() % 2 ? 20 : 3500, 't'), {});
+                made = fs_.symlink(dir, name(),
+                                   std::string(random_() % 2 ? 20 : longest_target_, 't'), {});
                 break;
             case 2:
                 made = fs_.link(any(S_IFREG), dir, name());
@@ -209,6 +211,7 @@ class Worker {
 
     Filesystem& fs_;
     std::mt19937_64 random_;
+    std::size_t longest_target_;
     IoBuffer buffer_;
     std::map<NodeId, std::uint64_t> held_;
     std::map<NodeId, mode_t> types_;
