@@ -88,11 +88,10 @@ inline Result<std::unique_ptr<Filesystem>> try_open(lower::LowerFs& lower,
     options.sink = how.sink;
     if (how.damage != nullptr)
         options.on_damage = [damage = how.damage](const DamageReport& r) { damage->add(r); };
-    return Filesystem::open(std::make_unique<BorrowedLower>(lower, how.writes, how.after_sync),
-                            std::move(root),
-                            how.legacy != nullptr ? legacy_format(*how.legacy)
-                                                  : format1(keys_for_tests()),
-                            std::move(options));
+    return Filesystem::open(
+        std::make_unique<BorrowedLower>(lower, how.writes, how.after_sync), std::move(root),
+        how.legacy != nullptr ? legacy_format(*how.legacy) : format1(keys_for_tests()),
+        std::move(options));
 }
 
 inline std::unique_ptr<Filesystem> open_fs(lower::LowerFs& lower, const fake::ScratchDir& dir,
