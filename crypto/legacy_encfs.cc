@@ -431,4 +431,17 @@ Result<void> legacy_bytes_to_key(const LegacyCipherSpec& spec, Bytes password, M
     return {};
 }
 
+Result<std::uint64_t> legacy_number_hash(std::uint64_t number) {
+    const DigestContext context(EVP_MD_CTX_new());
+    if (context == nullptr) return std::unexpected(Error::kNoMemory);
+    Digest digest{};
+    if (sha1() == nullptr || EVP_DigestInit_ex2(context.get(), sha1(), nullptr) != 1 ||
+        !add(context.get(), little_endian(number)) || !finish(context.get(), digest)) {
+        return internal();
+    }
+    std::uint64_t hash = 0;
+    for (std::size_t i = 0; i < 8; ++i) hash = hash << 8 | static_cast<std::uint64_t>(digest[i]);
+    return hash;
+}
+
 }  // namespace extencfs::crypto

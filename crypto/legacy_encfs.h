@@ -79,4 +79,8 @@ constexpr std::uint16_t fold16(std::uint64_t mac) {
 [[nodiscard]] Result<void> legacy_bytes_to_key(const LegacyCipherSpec& spec, Bytes password,
                                                MutBytes out);
 
+// The first eight bytes of the SHA-1 of `number`: what is random in a file's header follows from
+// its inode number in a view of a directory that is not encrypted. ERRORS: kInternal, kNoMemory.
+Result<std::uint64_t> legacy_number_hash(std::uint64_t number);
+
 }  // namespace extencfs::crypto

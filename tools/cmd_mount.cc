@@ -40,6 +40,7 @@ struct MountCommand {
     std::vector<std::string> allow_gids;
     bool deny_root = false;
     bool guard_lower = false;
+    bool reverse = false;
 };
 
 constexpr double kMostIdleMinutes = 525'600;  // a year
@@ -144,6 +145,7 @@ std::expected<daemon::MountRequest, std::string> to_request(const MountCommand& 
     request.mount.allow_other = flags.allow_other;
     if (auto ruled = rule_access(flags, request); !ruled) return bad(ruled.error());
     if (auto sized = size_maps(flags, request.map_mb); !sized) return bad(sized.error());
+    request.legacy.reverse = command.reverse;
     request.mount.suid = flags.suid;
     request.mount.dev = flags.dev;
     request.mount.noexec = flags.noexec;
@@ -218,6 +220,9 @@ void add_mount_options(CLI::App& app, MountCommand& command) {
     app.add_flag("--deny-root", command.deny_root, "Refuse root, too");
     app.add_flag("--guard-lower", command.guard_lower,
                  "Only the daemon may write below CIPHERDIR while it is mounted");
+    app.add_flag("--reverse", command.reverse,
+                 "Show the encrypted view of the plain directory CIPHERDIR, read-only, with the "
+                 "EncFS settings in it");
     app.add_option("--map-mb", command.map_mb, "Memory for what the kernel answers by itself (25)")
         ->type_name("MB");
     app.add_flag("--debug", command.debug, "Show every request (with -f)")->group("");

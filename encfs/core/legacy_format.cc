@@ -99,12 +99,6 @@ Result<DirContext> LegacyFormat::open_directory(lower::LowerFs&, int, const DirC
     return context_of(name->chain);
 }
 
-Result<DirContext> LegacyFormat::create_directory(lower::LowerFs& lower, int dirfd,
-                                                  const DirContext& parent, std::string_view entry,
-                                                  std::vector<std::string>& unsynced) const {
-    return open_directory(lower, dirfd, parent, entry, unsynced);
-}
-
 Result<void> LegacyFormat::clear_directory(lower::LowerFs& lower, int dirfd) const {
     // What is not a name of the volume keeps its directory, as it does with EncFS: nothing of
     // somebody else's is removed.
@@ -179,7 +173,7 @@ Result<std::shared_ptr<ContentFile>> LegacyFormat::open_content(lower::LowerFs& 
                             static_cast<std::uint64_t>(lower_stat.st_size), *iv);
 }
 
-// ---- symlinks, extended attributes ----
+// ---- symlinks ----
 
 Result<std::string> LegacyFormat::encode_symlink(lower::LowerFs&, int,
                                                  std::string_view target) const {
@@ -198,10 +192,6 @@ Result<std::string> LegacyFormat::decode_symlink(lower::LowerFs&, int,
 std::uint64_t LegacyFormat::symlink_size(std::string_view lower_target) const {
     auto target = names_.decode_target(lower_target);
     return target ? target->size() : 0;
-}
-
-bool LegacyFormat::owns_xattr(std::string_view lower_name) const {
-    return lower_name.starts_with("user.") || lower_name.starts_with("trusted.");
 }
 
 }  // namespace extencfs::core

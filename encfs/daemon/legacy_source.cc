@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "encfs/core/legacy_reverse.h"
 #include "encfs/daemon/log.h"
 
 namespace extencfs::daemon {
@@ -12,6 +13,11 @@ namespace extencfs::daemon {
 // A lock on the directory itself, so that nothing is left in a volume that EncFS will use again.
 // EncFS takes none, so that it is not noticed.
 Outcome<void> LegacySource::reserve(bool read_only, bool& shared) {
+    // A plain directory is its owner's, who goes on changing it.
+    if (choices_.reverse) {
+        shared = true;
+        return {};
+    }
     const int kind = read_only ? LOCK_SH : LOCK_EX;
     if (::flock(disk_.root_fd(), kind | LOCK_NB) == 0) return {};
     if (errno != EWOULDBLOCK) {
@@ -41,7 +47,9 @@ void LegacySource::mend(Log& log) {
 }
 
 Outcome<core::FormatMaker> LegacySource::format() {
-    return core::legacy_format(std::move(*volume_));
+    if (!choices_.reverse) return core::legacy_format(std::move(*volume_));
+    const auto config = disk_.fs().stat_at(disk_.root_fd(), config_.name);
+    return core::legacy_reverse(std::move(*volume_), config ? config->st_ino : 0);
 }
 
 Outcome<std::unique_ptr<VolumeSource>> LegacySource::open(VolumeOnDisk disk, LegacyConfig config,
@@ -50,6 +58,11 @@ Outcome<std::unique_ptr<VolumeSource>> LegacySource::open(VolumeOnDisk disk, Leg
         return fail(FailureKind::kUnsupported,
                     "the volume keeps no block checksums and --require-macs demands them; mount it "
                     "without that option");
+    }
+    if (choices.reverse && !core::can_reverse(config.parameters)) {
+        return fail(FailureKind::kUnsupported, "the settings in ", config.name,
+                    " do not allow for a reverse view (chained names or checksums); make others "
+                    "with 'encfs --reverse'");
     }
     return std::make_unique<LegacySource>(std::move(disk), std::move(config), choices);
 }

@@ -11,13 +11,18 @@ Outcome<std::unique_ptr<VolumeSource>> open_volume(lower::LowerFs& fs, const std
                                                    const LegacyChoices& legacy) {
     auto disk = VolumeOnDisk::open(fs, path);
     if (!disk) return std::unexpected(disk.error());
-    const bool format1 =
-        legacy.config_file.empty() && (fs.stat_at(disk->root_fd(), volume::kConfigName) ||
-                                       fs.stat_at(disk->root_fd(), volume::kConfigBackupName));
+    const bool format1 = legacy.config_file.empty() && !legacy.reverse &&
+                         (fs.stat_at(disk->root_fd(), volume::kConfigName) ||
+                          fs.stat_at(disk->root_fd(), volume::kConfigBackupName));
     if (!format1) {
         auto config = read_legacy_config(fs, disk->root_fd(), legacy.config_file);
         if (!config) return std::unexpected(config.error());
         if (*config) return LegacySource::open(std::move(*disk), std::move(**config), legacy);
+        if (legacy.reverse) {
+            return fail(FailureKind::kCipherDir, path,
+                        " holds no settings for a reverse view (.encfs6.xml); make them with "
+                        "'encfs --reverse'");
+        }
     }
     return Format1Source::open(std::move(*disk));
 }

@@ -20,6 +20,7 @@ struct LegacyChoices {
     bool any_key = false;       // a key whose checksum is wrong is taken all the same
     bool ignore_macs = false;   // blocks that do not match their checksum are shown
     bool require_macs = false;  // a volume without checksums is refused
+    bool reverse = false;       // the encrypted view of a plain directory
 };
 
 // THREADS: one at a time.

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// The encrypted view of a plain directory, as EncFS's reverse mode gives it: names, symlinks and
+// contents below are plain, and what is shown is what an EncFS volume would hold. Read-only; what
+// lies below may change at any time.
+#pragma once
+
+#include <memory>
+
+#include "encfs/core/legacy_format.h"
+#include "encfs/core/plain_parts.h"
+
+namespace extencfs::core {
+
+// Whether a volume's settings allow for such a view: a name or a block must follow from what it is
+// alone.
+bool can_reverse(const legacy::Parameters& parameters);
+
+class LegacyReverse final : public PlainParts {
+  public:
+    // `config_ino`: the configuration's inode in the root, which is shown as it is, by its own name
+    // and in no listing; 0: none is there. REQUIRES: can_reverse().
+    LegacyReverse(LegacyVolume volume, std::uint64_t config_ino);
+
+    DirContext root() const override;
+    Result<CipherName> encode_name(const DirContext& dir, std::string_view shown) const override;
+    Result<std::string> decode_name(lower::LowerFs& lower, int dirfd, const DirContext& dir,
+                                    std::string_view entry) const override;
+    bool is_reserved(std::string_view) const override { return false; }
+    Result<DirContext> open_directory(lower::LowerFs& lower, int dirfd, const DirContext& parent,
+                                      std::string_view entry,
+                                      std::vector<std::string>& unsynced) const override;
+    Result<void> clear_directory(lower::LowerFs& lower, int dirfd) const override;
+    std::optional<std::uint64_t> size_from_stat(const struct stat& lower_stat) const override;
+    Result<std::shared_ptr<ContentFile>> create_content(lower::LowerFs& lower, lower::Fd fd,
+                                                        const FilePlace* place) const override;
+    Result<std::shared_ptr<ContentFile>> open_content(lower::LowerFs& lower, lower::Fd fd,
+                                                      const struct stat& lower_stat,
+                                                      const FilePlace* place) const override;
+    Result<std::string> encode_symlink(lower::LowerFs& lower, int rootfd,
+                                       std::string_view target) const override;
+    Result<std::string> decode_symlink(lower::LowerFs& lower, int rootfd,
+                                       std::string_view lower_target) const override;
+    std::uint64_t symlink_size(std::string_view lower_target) const override;
+
+  private:
+    legacy::NameCodec names_;
+    legacy::ContentCodec codec_;
+    std::uint64_t config_ino_;
+};
+
+FormatMaker legacy_reverse(LegacyVolume volume, std::uint64_t config_ino);
+
+}  // namespace extencfs::core
