@@ -16,6 +16,7 @@ PROGRAMS = {
     "sink": ("unit_core", "--abort", "sink: *"),
     "table": ("unit_core", "--abort", "*node*,*reference*,*link*,*barred*"),
     "meta": ("unit_meta", "--abort", "~threads*"),
+    "encfs": ("unit_core", "--abort", "*EncFS*,~threads*"),
 }
 MUTANTS = []
 
@@ -99,8 +100,8 @@ rules(CORE + "ops_xattr.cc", "sink meta",
       ("LISTXATTR's token is late", "if (!any && encrypted)\n        sink_->publish_xattr(node, target->ino, MetadataSink::XattrFact::kNone, {}, token);",
        "if (!any && encrypted)\n        sink_->publish_xattr(node, target->ino, MetadataSink::XattrFact::kNone, {}, sink_->token());"),
       ("a symlink's empty list is told", "if (!any && encrypted)\n", "if (!any)\n"),
-      ("an ACL is no attribute", "return classify(name) == XattrClass::kAcl || name.starts_with(volume::kXattrPrefix);", "return name.starts_with(volume::kXattrPrefix);"),
-      ("an ACL is not in a list", "any = any || acl || name", "any = any || name"),
+      ("an ACL is no attribute", "return classify(name) == XattrClass::kAcl || format_->owns_xattr(name);", "return format_->owns_xattr(name);"),
+      ("an ACL is not in a list", "any = any || acl || ours;", "any = any || ours;"),
       ("after SETXATTR the token is late", "const auto token = sink_->token();\n    if (seen_bare(lower_->list_xattr(target.fd)))\n        sink_->publish_xattr(node, target.ino, MetadataSink::XattrFact::kNone, {}, token);",
        "if (seen_bare(lower_->list_xattr(target.fd)))\n        sink_->publish_xattr(node, target.ino, MetadataSink::XattrFact::kNone, {}, sink_->token());"),
       ("LOOKUP's token of xattrs is late", "if (seen_bare(lower_->list_xattr(at.dir->fd.get(), at.entry())))\n        sink_->publish_xattr(entry.node, entry.attr.st_ino, MetadataSink::XattrFact::kNone, {},\n                             token);",
@@ -315,3 +316,47 @@ rules("bpf/metadata.bpf.c", "bpf",
       ("a list that is not known is empty", "|| !(absent & XF_XATTR_NONE))\n\t\treturn EXTFUSE_PASS;\n\tif (extfuse_in(ctx, 0", ")\n\t\treturn EXTFUSE_PASS;\n\tif (extfuse_in(ctx, 0"),
       ("GETATTR without a reply", "return extfuse_out(ctx, &out, sizeof(out)) ? EXTFUSE_PASS : 0;\n}\n\nSEC(\"struct_ops/getattr\")", "extfuse_out(ctx, &out, sizeof(out));\n\treturn 0;\n}\n\nSEC(\"struct_ops/getattr\")"),
       ("strangers are answered", "if (!p || xf_admitted(p))\n\t\treturn false;", "return false;"))
+
+# --- EncFS volumes: what a kill, a failure or a lack of room must not cost
+
+rules(CORE + "legacy_move.cc", "encfs",
+      ("a move without a journal", "if (auto r = move->make_journal(); !r) return std::unexpected(r.error());", ""),
+      ("the journal is not durable before the move", "    if (done) done = tools.lower.fsync(file->get());\n", ""),
+      ("the journal's name is not durable before the move", "    if (done) done = tools.lower.fsync(rootfd);\n", ""),
+      ("a failed move is not taken back", "        move->take_back();\n        return fail(r.error());", "        return fail(r.error());"),
+      ("the journal goes before the move is durable", "    (void)tools_.lower.syncfs(rootfd_);\n", ""),
+      ("the journal stays", "    drop_journal();\n}\n\n// ---- after a crash", "}\n\n// ---- after a crash"),
+      ("a recovery always finishes", "const auto direction = renamed ? MoveDirection::kForward : MoveDirection::kBack;",
+       "const auto direction = MoveDirection::kForward;"),
+      ("a recovery always takes back", "const auto direction = renamed ? MoveDirection::kForward : MoveDirection::kBack;",
+       "const auto direction = MoveDirection::kBack;"),
+      ("a recovery looks at the old place", "renamed ? MoveTop::kNew : MoveTop::kOld, observer)", "MoveTop::kOld, observer)"),
+      ("contexts stay", "watch_.context_changed(dir.ino, tools_.context_of(forward ? dir.new_chain : dir.chain));", ""),
+      ("empty open files stay bound", "if (step.file) watch_.file_moved(step.ino, forward ? step.new_chain : step.chain);", ""),
+      ("the root's times are not closed", "(void)watch_.step({.dir_ino = root_.st_ino, .ino = root_.st_ino}, [&] {\n        made", "([&](auto, auto act) { (void)act(); })(0, [&] {\n        made"))
+rules(CORE + "legacy_move_run.cc", "encfs",
+      ("a move stops at what is done", "return is_missing(is.error()) ? lower::Result<void>{} : std::unexpected(is.error());\n    return observer_",
+       "return std::unexpected(is.error());\n    return observer_"),
+      ("headers are not written", "auto done = lower_.pwrite(fd->get(), header, 0);", "lower::Result<void> done;"),
+      ("headers are not taken back", "const ByteVector& header = forward ? step.new_header : step.header;", "const ByteVector& header = step.new_header;"),
+      ("a directory is found by its old name only", "    if (!fd && is_missing(fd.error()))\n        fd = lower_.open(parent, dir.new_entry", "    if (false)\n        fd = lower_.open(parent, dir.new_entry"))
+rules(CORE + "legacy_file_write.cc", "encfs",
+      ("the last block is not put back", "if (!tail.empty()) (void)lower_.pwrite(fd(), tail, tail_at);", ""),
+      ("what a failed growth left is not cut off", "    (void)lower_.truncate(fd(), has_header_ ? legacy::lower_size(layout(), old) : 0);\n", ""),
+      ("the old last block is not made whole", "if (old % data != 0) {\n        const MutBytes plain = plain_buffer.take(data);", "if (false) {\n        const MutBytes plain = plain_buffer.take(data);"),
+      ("zeros are not written without holes", "if (layout().holes || layout().plain) return {};", "return {};"),
+      ("a file that begins with a hole has no header", "    if (!has_header_ && !with_header) {\n        if (auto r = write_header(); !r) return r;\n    }\n", ""),
+      ("the last block is not coded anew when it is cut", "if (auto r = context_.tail->cut(lower_, fd(), at, block); !r) return r;",
+       "if (auto r = lower_.truncate(fd(), at + block.size()); !r) return fail(r.error());"))
+rules(CORE + "legacy_tail.cc", "encfs",
+      ("a cut is not noted", "    auto noted = note(lower, fd, offset, block);", "    auto noted = Result<bool>(false);"),
+      ("a cut is not finished", "auto done = cut_to(lower, cut_file->get(), record->offset, record->block);", "lower::Result<void> done;"),
+      ("a journal that is done stays", "    auto cleared = lower.truncate(journal_.get(), 0);\n    if (cleared) cleared", "    lower::Result<void> cleared;\n    if (cleared) cleared"))
+rules(CORE + "legacy_file.cc", "encfs",
+      ("damage is shown", "if (*state == BlockState::kDamaged)", "if (false)"),
+      ("part of a hole is a hole", "(*lower_hole - layout().header_size() + layout().block_size - 1) /",
+       "(*lower_hole - layout().header_size()) /"),
+      ("a header that is cut off is empty", "    if (!size) {\n        if (context.on_damage)", "    if (false) {\n        if (context.on_damage)"))
+rules(CORE + "legacy_reverse.cc", "encfs",
+      ("the settings are coded", "return lower_stat.st_ino == config_ino_ ? size : shown_size(codec_.layout(), size);", "return shown_size(codec_.layout(), size);"),
+      ("an empty file has a header", "return size == 0 ? 0 : legacy::lower_size(layout, size);", "return legacy::lower_size(layout, size);"))
