@@ -136,7 +136,7 @@ Result<std::string> Filesystem::readlink(NodeId node) {
 Result<struct statvfs> Filesystem::statfs() {
     auto is = lower_->statvfs(root_->fd.get());
     if (!is) return fail(is.error());
-    is->f_namemax = 255;
+    is->f_namemax = format_->longest_name();
     return *is;
 }
 

@@ -13,7 +13,6 @@ namespace {
 
 using legacy::NameScheme;
 
-constexpr std::size_t kMostNameBytes = 255;
 // Of directories but the root, whose configuration files are no names.
 constexpr std::uint32_t kBelowRoot = 1;
 
@@ -44,6 +43,11 @@ LegacyFormat::LegacyFormat(LegacyVolume volume, const FormatHost& host)
     const auto& coding = names_.coding();
     binding_.names = coding.chained && coding.scheme != NameScheme::kNull;
     binding_.files = volume.parameters.path_in_header && binding_.names;
+    const auto fits = [this](std::size_t size) {
+        const auto name = names_.encode(std::string(size, 'n'), 0);
+        return name && name->text.size() <= kMostNameBytes;
+    };
+    while (longest_name_ > 1 && !fits(longest_name_)) --longest_name_;
 }
 
 FormatMaker legacy_format(LegacyVolume volume) {

@@ -20,6 +20,8 @@ struct LegacyVolume {
     legacy::MacPolicy macs = legacy::MacPolicy::kCheck;
 };
 
+constexpr std::size_t kMostNameBytes = 255;  // below
+
 class LegacyFormat final : public PlainParts {
   public:
     LegacyFormat(LegacyVolume volume, const FormatHost& host);
@@ -30,6 +32,7 @@ class LegacyFormat final : public PlainParts {
     Result<void> recover(lower::LowerFs& lower, int rootfd) const override;
     void end(lower::LowerFs& lower) const override;
     DirContext root() const override;
+    std::size_t longest_name() const override { return longest_name_; }
     Result<CipherName> encode_name(const DirContext& dir, std::string_view plain) const override;
     Result<std::string> decode_name(lower::LowerFs& lower, int dirfd, const DirContext& dir,
                                     std::string_view entry) const override;
@@ -60,6 +63,7 @@ class LegacyFormat final : public PlainParts {
     legacy::NameCodec names_;
     LegacyContext context_;
     PathBinding binding_;
+    std::size_t longest_name_ = kMostNameBytes;
 };
 
 FormatMaker legacy_format(LegacyVolume volume);

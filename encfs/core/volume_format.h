@@ -177,6 +177,8 @@ class VolumeFormat {
     virtual DirContext root() const = 0;
 
     // ---- names ----
+    // Bytes of plaintext that a name may have.
+    virtual std::size_t longest_name() const { return 255; }
     virtual Result<CipherName> encode_name(const DirContext& dir, std::string_view plain) const = 0;
     // The plaintext name of a lower entry. `dirfd` is read for side files.
     // kInvalid: not a name of this volume (reserved, foreign): to be hidden. kDamaged: it should be

@@ -5,7 +5,9 @@
 
 #include <cerrno>
 
+#include "encfs/core/legacy_move.h"
 #include "encfs/core/legacy_reverse.h"
+#include "encfs/core/legacy_tail.h"
 #include "encfs/daemon/log.h"
 
 namespace extencfs::daemon {
@@ -13,6 +15,7 @@ namespace extencfs::daemon {
 // A lock on the directory itself, so that nothing is left in a volume that EncFS will use again.
 // EncFS takes none, so that it is not noticed.
 Outcome<void> LegacySource::reserve(bool read_only, bool& shared) {
+    read_only_ = read_only;
     // A plain directory is its owner's, who goes on changing it.
     if (choices_.reverse) {
         shared = true;
@@ -43,6 +46,14 @@ void LegacySource::mend(Log& log) {
     if (!lock_enforced_) {
         log.write(LogLevel::kWarning, "lock",
                   "the file system below has no locks: do not mount this volume twice");
+    }
+    for (const char* journal : {core::kMoveJournal, core::kTailJournal}) {
+        const auto is = disk_.fs().stat_at(disk_.root_fd(), journal);
+        if (!read_only_ || choices_.reverse || !is || is->st_size == 0) continue;
+        log.write(LogLevel::kWarning, "recovery",
+                  "a change was cut short ({}), so that some files may not be shown; mount the "
+                  "volume once without --ro to mend it",
+                  journal);
     }
 }
 

@@ -35,6 +35,7 @@ class LegacySource final : public VolumeSource {
     LegacyChoices choices_;
     std::optional<core::LegacyVolume> volume_;
     bool lock_enforced_ = true;
+    bool read_only_ = false;
 };
 
 }  // namespace extencfs::daemon

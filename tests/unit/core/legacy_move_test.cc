@@ -38,7 +38,7 @@ class Tree {
         file(a, "one", "first");
         file(b, "two", std::string(5000, 'x'));
         file(c, "three", "");
-        file(c, std::string(150, 'l'), "long");
+        file(c, std::string(120, 'l'), "long");
         file(kRootNode, "top", "top");
         REQUIRE(fs_->symlink(b, "link", "../one", {}));
     }
@@ -263,6 +263,20 @@ TEST_CASE("a move in an EncFS volume survives the power at any call") {
                 REQUIRE(call < 500);
             }
         }
+    }
+}
+
+TEST_CASE("the longest name of an EncFS volume is told, and fits") {
+    for (const auto& kind : legacy_kinds()) {
+        INFO(kind.name);
+        Tree tree(kind.volume);
+        const auto is = tree.fs().statfs();
+        REQUIRE(is);
+        CHECK(tree.fs().create(kRootNode, std::string(is->f_namemax, 'n'), 0600, {}));
+        const auto longer =
+            tree.fs().create(kRootNode, std::string(is->f_namemax + 1, 'n'), 0600, {});
+        REQUIRE_FALSE(longer);
+        CHECK(errno_of(longer.error()) == ENAMETOOLONG);
     }
 }
 
