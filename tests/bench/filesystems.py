@@ -229,13 +229,15 @@ TRANSPORTS = ("uring", "classic")
 
 class Extencfs(FileSystem):
     """The program under test: $EXTENCFS. `extencfs:regular,classic,cipher=NAME,o=OPTS,shared` choose
-    the mode, the transport, the cipher and further options; without them it runs on its defaults."""
+    the mode, the transport, the cipher and further options; without them it runs on its defaults.
+    `extencfs:encfs` is on a volume that encfs has made, in encfs's standard configuration."""
 
     def __init__(self, spec, work):
         super().__init__(spec, work)
         self.program = os.environ.get("EXTENCFS", "extencfs")
         self.init_options = []
         self.mount_options = []
+        self.on_encfs = False
         for word in filter(None, spec.partition(":")[2].split(",")):
             self._option(word)
 
@@ -247,6 +249,8 @@ class Extencfs(FileSystem):
             self.mount_options += ["--transport", word]
         elif word == "shared":
             self.mount_options += ["--shared"]
+        elif word == "encfs":
+            self.on_encfs = True
         elif key == "cipher" and equals:
             self.init_options += ["--cipher", value]
         elif key == "kdf" and equals:
@@ -255,13 +259,20 @@ class Extencfs(FileSystem):
             self.mount_options += ["-o", value]
         else:
             raise Unavailable(f"{self.spec}: what is '{word}'? Use {', '.join(MODES + TRANSPORTS)}, shared, "
-                              "cipher=, kdf= or o=")
+                              "encfs, cipher=, kdf= or o=")
 
     def check(self):
         if shutil.which(self.program) is None:
             raise Unavailable(f"no extencfs at '{self.program}': build it and set EXTENCFS to its path")
+        if self.on_encfs:
+            need_program("encfs", "encfs")
 
     def make(self):
+        if self.on_encfs:
+            maker = Encfs(self.spec, self.work)  # the same spec: the same place
+            maker.mount()
+            maker.unmount()
+            return
         run([self.program, "init", "--passfile", self.password_file, *self.init_options, self.lower])
 
     def command(self):
