@@ -16,3 +16,5 @@ add_acceptance_test(live_bench_guest_report ${CMAKE_CURRENT_LIST_DIR}/../bench/g
 # The harness itself, at a size that says nothing about speed.
 add_acceptance_test(live_bench_smoke ${CMAKE_CURRENT_LIST_DIR}/../bench/run --only native,extencfs --rounds 1
                     --tree-files 300 --big-mb 16)
+add_acceptance_test(live_bench_legacy ${CMAKE_CURRENT_LIST_DIR}/../bench/run --legacy --rounds 1
+                    --tree-files 300 --big-mb 16 --rows create,unpack,cat_all,seq_write,rand_write)
