@@ -167,7 +167,9 @@ def run():
         chosen = [case for case in legacy_cases.cases(True) + chosen if case.name == wanted.only][:1]
         lib.check(chosen, f"no case {wanted.only}: see --list")
     part, _, parts = wanted.slice.partition("/")
+    lib.check(0 < int(part) <= int(parts), f"no part {wanted.slice}")
     chosen = chosen[int(part) - 1::int(parts)]
+    lib.check(chosen, "no case in this part")
     if wanted.list:
         print("\n".join(case.name for case in chosen))
         sys.exit(0)
