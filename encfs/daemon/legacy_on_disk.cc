@@ -63,7 +63,7 @@ Outcome<LegacyConfig> parse(const std::string& name, ConfigFormat format, Bytes 
     if (!config) return std::unexpected(from_volume_error(config.error(), name));
     auto parameters = legacy::parameters_of(*config);
     if (!parameters) return std::unexpected(from_volume_error(parameters.error(), name));
-    return LegacyConfig{name, std::move(*config), std::move(*parameters)};
+    return LegacyConfig{name, {}, std::move(*config), std::move(*parameters)};
 }
 
 // A file that the user names himself, anywhere.
@@ -72,7 +72,9 @@ Outcome<LegacyConfig> read_named(lower::LowerFs& fs, const std::string& path, Co
     if (!file) return std::unexpected(cannot_read(path, errno));
     const auto bytes = read_open(fs, file);
     if (!bytes) return std::unexpected(cannot_read(path, bytes.error().value));
-    return parse(path, format, *bytes);
+    auto config = parse(path, format, *bytes);
+    if (config) config->path = path;
+    return config;
 }
 
 // By its text, as its name says nothing.

@@ -15,6 +15,7 @@ namespace extencfs::daemon {
 
 struct LegacyConfig {
     std::string name;  // as it is told to the user
+    std::string path;  // of the file, where it is not `name` in the volume's directory
     legacy::Config config;
     legacy::Parameters parameters;
 };

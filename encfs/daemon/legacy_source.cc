@@ -4,6 +4,8 @@
 #include <sys/file.h>
 
 #include <cerrno>
+#include <chrono>
+#include <thread>
 
 #include "encfs/core/legacy_move.h"
 #include "encfs/core/legacy_reverse.h"
@@ -22,7 +24,15 @@ Outcome<void> LegacySource::reserve(bool read_only, bool& shared) {
         return {};
     }
     const int kind = read_only ? LOCK_SH : LOCK_EX;
-    if (::flock(disk_.root_fd(), kind | LOCK_NB) == 0) return {};
+    // Scripts for EncFS mount again at once, while the daemon of a detached mount still ends.
+    constexpr int kTries = 100;
+    constexpr std::chrono::milliseconds kPause(20);
+    for (int i = 0; i < kTries; ++i) {
+        if (::flock(disk_.root_fd(), kind | LOCK_NB) == 0) return {};
+        if (errno != EWOULDBLOCK || read_only) break;
+        if (i + 1 < kTries) std::this_thread::sleep_for(kPause);
+        errno = EWOULDBLOCK;
+    }
     if (errno != EWOULDBLOCK) {
         lock_enforced_ = false;
         return {};

@@ -120,7 +120,7 @@ std::optional<MountEntry> find_mount(const std::string& mountpoint) {
 }
 
 bool is_extencfs(const MountEntry& entry) {
-    return entry.type == "fuse.extencfs";
+    return entry.type == "fuse.extencfs" || entry.type == "fuse.encfs";
 }
 
 Outcome<std::string> resolve_mountpoint(const std::string& path) {

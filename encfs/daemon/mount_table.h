@@ -27,7 +27,8 @@ std::vector<MountEntry> parse_mountinfo(std::string_view text);
 // The topmost mount on exactly that absolute path.
 std::optional<MountEntry> find_mount(const std::string& mountpoint);
 
-// True for file systems of this project's daemon.
+// True for file systems of this project's daemon, also for those that it mounts under the type of
+// EncFS, which programs look for; EncFS's own have that type, too.
 bool is_extencfs(const MountEntry& entry);
 
 // The mount of this project's at a path as a user gives it: with its resolved mountpoint.

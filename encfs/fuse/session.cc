@@ -65,7 +65,7 @@ std::string join(const std::vector<std::string>& options) {
 }
 
 std::string mount_options(const MountOptions& options, bool uring) {
-    std::vector<std::string> list{"fsname=" + options.fsname, "subtype=extencfs",
+    std::vector<std::string> list{"fsname=" + options.fsname, "subtype=" + options.subtype,
                                   "default_permissions"};
     list.emplace_back(options.read_only ? "ro" : "rw");
     if (options.allow_other) list.emplace_back("allow_other");

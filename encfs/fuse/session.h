@@ -23,7 +23,8 @@ enum class Transport { kAuto, kUring, kClassic };
 
 struct MountOptions {
     std::string mountpoint;
-    std::string fsname;  // the first field of /proc/mounts
+    std::string fsname;                // the first field of /proc/mounts
+    std::string subtype = "extencfs";  // the third one, after "fuse."
     std::string lower_dir;
     bool read_only = false;
     bool allow_other = false;
