@@ -4,11 +4,14 @@
 #include <nlohmann/json.hpp>
 
 #include "crypto/encoding.h"
+#include "encfs/daemon/legacy_on_disk.h"
 #include "encfs/daemon/log.h"
 #include "encfs/daemon/volume_on_disk.h"
 #include "encfs/daemon/volume_state.h"
 #include "encfs/lower/lower_fs.h"
+#include "encfs/volume/format.h"
 #include "tools/command.h"
+#include "tools/encfs_info.h"
 
 namespace extencfs::tools {
 namespace {
@@ -88,10 +91,50 @@ void print_text(const Json& info) {
                     : "dirty (the last mount did not end in order; mounting is safe)");
 }
 
+Json encfs_json(const std::string& path, const legacy::Config& config) {
+    const bool salted = !config.salt.empty();
+    return {{"path", path},
+            {"encfs_format", config.format == legacy::ConfigFormat::kV4   ? 4
+                             : config.format == legacy::ConfigFormat::kV5 ? 5
+                                                                          : 6},
+            {"creator", config.creator},
+            {"content_cipher", config.plain_data ? "none" : config.cipher.name},
+            {"name_encoding", config.naming.name},
+            {"key_bits", config.key_bits},
+            {"block_size", config.block_size},
+            {"mac_bytes", config.mac_bytes},
+            {"random_bytes", config.random_bytes},
+            {"unique_iv", config.unique_iv},
+            {"chained_names", config.chained_names},
+            {"external_iv", config.external_iv},
+            {"holes", config.holes},
+            {"kdf", salted ? "pbkdf2" : "sha1"},
+            {"iterations", salted ? config.iterations : 16}};
+}
+
+ExitCode show_encfs(const InfoOptions& options, const legacy::Config& config) {
+    if (options.json) {
+        std::printf("%s\n", encfs_json(options.directory, config)
+                                .dump(2, ' ', false, Json::error_handler_t::replace)
+                                .c_str());
+        return kExitOk;
+    }
+    std::printf("Volume of EncFS: %s\n%s\n%s", daemon::printable(options.directory).c_str(),
+                daemon::printable(encfs_version_line(config)).c_str(),
+                encfs_properties(config).c_str());
+    return kExitOk;
+}
+
 ExitCode run(const InfoOptions& options) {
     const auto fs = lower::make_posix_lower_fs();
     const auto disk = daemon::VolumeOnDisk::open(*fs, options.directory);
     if (!disk) return tell(disk.error());
+    if (!fs->stat_at(disk->root_fd(), volume::kConfigName) &&
+        !fs->stat_at(disk->root_fd(), volume::kConfigBackupName)) {
+        const auto encfs = daemon::read_legacy_config(*fs, disk->root_fd(), "");
+        if (!encfs) return tell(encfs.error());
+        if (*encfs) return show_encfs(options, (*encfs)->config);
+    }
     const auto copies = disk->read_config();
     if (!copies) return tell(copies.error());
     const auto state = daemon::view_state(*fs, disk->root_fd());

@@ -40,7 +40,7 @@ struct MountCommand {
     std::vector<std::string> allow_gids;
     bool deny_root = false;
     bool guard_lower = false;
-    bool reverse = false;
+    daemon::LegacyChoices legacy;
 };
 
 constexpr double kMostIdleMinutes = 525'600;  // a year
@@ -145,7 +145,6 @@ std::expected<daemon::MountRequest, std::string> to_request(const MountCommand& 
     request.mount.allow_other = flags.allow_other;
     if (auto ruled = rule_access(flags, request); !ruled) return bad(ruled.error());
     if (auto sized = size_maps(flags, request.map_mb); !sized) return bad(sized.error());
-    request.legacy.reverse = command.reverse;
     request.mount.suid = flags.suid;
     request.mount.dev = flags.dev;
     request.mount.noexec = flags.noexec;
@@ -153,6 +152,7 @@ std::expected<daemon::MountRequest, std::string> to_request(const MountCommand& 
     request.mount.no_xattr = flags.no_xattr;
     request.mount.debug = command.debug;
     request.mount.extra_kernel_options = flags.kernel;
+    request.legacy = command.legacy;
     request.log_file = command.log_file;
     request.plain_names_in_log = command.plain_names_in_log;
     request.log = !command.log_file.empty()               ? daemon::LogTarget::kFile
@@ -176,6 +176,23 @@ ExitCode run(const MountCommand& command) {
     };
     const auto done = command.foreground ? service([] {}) : daemon::run_in_background(service);
     return done ? kExitOk : tell(done.error());
+}
+
+void add_encfs_options(CLI::App& app, daemon::LegacyChoices& legacy) {
+    app.add_option("-c,--config", legacy.config_file,
+                   "The configuration, where it is not in CIPHERDIR")
+        ->type_name("FILE")
+        ->group("EncFS volumes");
+    app.add_flag("--anykey", legacy.any_key, "Take a key whose checksum is wrong")
+        ->group("EncFS volumes");
+    app.add_flag("--require-macs", legacy.require_macs, "Refuse a volume without block checksums")
+        ->group("EncFS volumes");
+    app.add_flag("--forcedecode", legacy.ignore_macs, "Show blocks whose checksum is wrong")
+        ->group("EncFS volumes");
+    app.add_flag("--reverse", legacy.reverse,
+                 "Show the encrypted view of the plain directory CIPHERDIR, read-only, with the "
+                 "EncFS settings in it")
+        ->group("EncFS volumes");
 }
 
 void add_mount_options(CLI::App& app, MountCommand& command) {
@@ -220,9 +237,6 @@ void add_mount_options(CLI::App& app, MountCommand& command) {
     app.add_flag("--deny-root", command.deny_root, "Refuse root, too");
     app.add_flag("--guard-lower", command.guard_lower,
                  "Only the daemon may write below CIPHERDIR while it is mounted");
-    app.add_flag("--reverse", command.reverse,
-                 "Show the encrypted view of the plain directory CIPHERDIR, read-only, with the "
-                 "EncFS settings in it");
     app.add_option("--map-mb", command.map_mb, "Memory for what the kernel answers by itself (25)")
         ->type_name("MB");
     app.add_flag("--debug", command.debug, "Show every request (with -f)")->group("");
@@ -235,6 +249,7 @@ void add_mount(CLI::App& root, int& exit_code) {
     auto* app = root.add_subcommand("mount", "Mount a volume; returns when it is usable");
     add_password_options(*app, command->password);
     add_mount_options(*app, *command);
+    add_encfs_options(*app, command->legacy);
     app->add_option("CIPHERDIR", command->cipher_dir, "The volume")->required();
     app->add_option("MOUNTPOINT", command->mountpoint, "Empty directory to show it in")->required();
     app->footer("Example:\n  extencfs mount --idle 30 ~/.vault ~/vault");

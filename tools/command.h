@@ -20,6 +20,8 @@ void add_info(CLI::App& root, int& exit_code);
 void add_stats(CLI::App& root, int& exit_code);
 void add_speed(CLI::App& root, int& exit_code);
 void add_fastpath_service(CLI::App& root, int& exit_code);
+// cmd_tree.cc: ls, cat, encode, decode, export.
+void add_tree_commands(CLI::App& root, int& exit_code);
 
 // Prints "extencfs: <sentence>" on stderr; returns the exit code.
 ExitCode tell(const daemon::Failure& failure);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of commands, and nothing else.
+// The table of commands, the names that the program has, and nothing else.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <string>
 
 #include "tools/command.h"
+#include "tools/encfs_cli.h"
 
 namespace {
 
@@ -30,6 +31,7 @@ int run(int argc, char** argv) {
     extencfs::tools::add_mount(root, exit_code);
     extencfs::tools::add_unmount(root, exit_code);
     extencfs::tools::add_info(root, exit_code);
+    extencfs::tools::add_tree_commands(root, exit_code);
     extencfs::tools::add_stats(root, exit_code);
     extencfs::tools::add_speed(root, exit_code);
     extencfs::tools::add_fastpath_service(root, exit_code);
@@ -49,6 +51,10 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
     try {
+        const std::string path = argc > 0 ? argv[0] : "";
+        const std::string name = path.substr(path.rfind('/') + 1);
+        if (name == "encfs") return extencfs::tools::run_encfs(argc, argv);
+        if (name == "encfsctl") return extencfs::tools::run_encfsctl(argc, argv);
         return run(argc, argv);
     } catch (const std::exception& error) {
         std::fprintf(stderr, "extencfs: %s; please report it\n", error.what());

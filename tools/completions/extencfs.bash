@@ -4,7 +4,7 @@
 _extencfs_mountpoints() {
     local _ mountpoint type
     while read -r _ mountpoint type _; do
-        [[ $type == fuse.extencfs ]] && printf '%b\n' "$mountpoint"
+        [[ $type == fuse.extencfs || $type == fuse.encfs ]] && printf '%b\n' "$mountpoint"
     done </proc/self/mounts
 }
 
@@ -14,14 +14,14 @@ _extencfs() {
     COMPREPLY=()
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case $word in
-            init | mount | unmount | umount | info | stats | speed | fastpath-service)
+            init | mount | unmount | umount | info | ls | cat | encode | decode | export | stats | speed | fastpath-service)
                 command=$word
                 break
                 ;;
         esac
     done
     case $previous in
-        --passfile | --log)
+        --passfile | --log | --config)
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
             ;;
@@ -45,11 +45,12 @@ _extencfs() {
         return
     fi
     case $command in
-        '') options='init mount unmount info stats speed fastpath-service --help --version' ;;
+        '') options='init mount unmount info ls cat encode decode export stats speed fastpath-service --help --version' ;;
         init) options="$password --cipher --kdf --quiet --help" ;;
-        mount) options="$password --foreground -o --ro --mode --transport --shared --idle --log --syslog --plaintext-names-in-log --allow-uid --allow-gid --deny-root --guard-lower --map-mb --help" ;;
+        mount) options="$password --foreground -o --ro --mode --transport --shared --idle --log --syslog --plaintext-names-in-log --allow-uid --allow-gid --deny-root --guard-lower --map-mb --config --anykey --require-macs --forcedecode --reverse --help" ;;
         unmount | umount) options='--lazy --help' ;;
         info) options='--json --help' ;;
+        ls | cat | encode | decode | export) options="$password --config --help" ;;
         stats) options='--json --reset --help' ;;
         speed) options='--json --help' ;;
         fastpath-service) options='--group --user-mounts --user-mb --total-mb --help' ;;
