@@ -16,7 +16,10 @@ PROGRAMS = {
     "sink": ("unit_core", "--abort", "sink: *"),
     "table": ("unit_core", "--abort", "*node*,*reference*,*link*,*barred*"),
     "meta": ("unit_meta", "--abort", "~threads*"),
-    "encfs": ("unit_core", "--abort", "*EncFS*,~threads*"),
+    "encfs_move": ("unit_core", "--abort", "*move in an EncFS*,a renamed directory*,where files are bound*"),
+    "encfs_file": ("unit_core", "--abort", "a file of an EncFS*,without room*,a damaged block of an EncFS*"),
+    "encfs_kill": ("unit_core", "--abort", "a kill at any call loses no acknowledged operation in EncFS*"),
+    "encfs_view": ("unit_core", "--abort", "the reverse view*"),
 }
 MUTANTS = []
 
@@ -319,7 +322,7 @@ rules("bpf/metadata.bpf.c", "bpf",
 
 # --- EncFS volumes: what a kill, a failure or a lack of room must not cost
 
-rules(CORE + "legacy_move.cc", "encfs",
+rules(CORE + "legacy_move.cc", "encfs_move",
       ("a move without a journal", "if (auto r = move->make_journal(); !r) return std::unexpected(r.error());", ""),
       ("the journal is not durable before the move", "    if (done) done = tools.lower.fsync(file->get());\n", ""),
       ("the journal's name is not durable before the move", "    if (done) done = tools.lower.fsync(rootfd);\n", ""),
@@ -334,13 +337,13 @@ rules(CORE + "legacy_move.cc", "encfs",
       ("contexts stay", "watch_.context_changed(dir.ino, tools_.context_of(forward ? dir.new_chain : dir.chain));", ""),
       ("empty open files stay bound", "if (step.file) watch_.file_moved(step.ino, forward ? step.new_chain : step.chain);", ""),
       ("the root's times are not closed", "(void)watch_.step({.dir_ino = root_.st_ino, .ino = root_.st_ino}, [&] {\n        made", "([&](auto, auto act) { (void)act(); })(0, [&] {\n        made"))
-rules(CORE + "legacy_move_run.cc", "encfs",
+rules(CORE + "legacy_move_run.cc", "encfs_move",
       ("a move stops at what is done", "return is_missing(is.error()) ? lower::Result<void>{} : std::unexpected(is.error());\n    return observer_",
        "return std::unexpected(is.error());\n    return observer_"),
       ("headers are not written", "auto done = lower_.pwrite(fd->get(), header, 0);", "lower::Result<void> done;"),
       ("headers are not taken back", "const ByteVector& header = forward ? step.new_header : step.header;", "const ByteVector& header = step.new_header;"),
       ("a directory is found by its old name only", "    if (!fd && is_missing(fd.error()))\n        fd = lower_.open(parent, dir.new_entry", "    if (false)\n        fd = lower_.open(parent, dir.new_entry"))
-rules(CORE + "legacy_file_write.cc", "encfs",
+rules(CORE + "legacy_file_write.cc", "encfs_file encfs_kill",
       ("the last block is not put back", "if (!tail.empty()) (void)lower_.pwrite(fd(), tail, tail_at);", ""),
       ("what a failed growth left is not cut off", "    (void)lower_.truncate(fd(), has_header_ ? legacy::lower_size(layout(), old) : 0);\n", ""),
       ("the old last block is not made whole", "if (old % data != 0) {\n        const MutBytes plain = plain_buffer.take(data);", "if (false) {\n        const MutBytes plain = plain_buffer.take(data);"),
@@ -348,15 +351,15 @@ rules(CORE + "legacy_file_write.cc", "encfs",
       ("a file that begins with a hole has no header", "    if (!has_header_ && !with_header) {\n        if (auto r = write_header(); !r) return r;\n    }\n", ""),
       ("the last block is not coded anew when it is cut", "if (auto r = context_.tail->cut(lower_, fd(), at, block); !r) return r;",
        "if (auto r = lower_.truncate(fd(), at + block.size()); !r) return fail(r.error());"))
-rules(CORE + "legacy_tail.cc", "encfs",
+rules(CORE + "legacy_tail.cc", "encfs_kill",
       ("a cut is not noted", "    auto noted = note(lower, fd, offset, block);", "    auto noted = Result<bool>(false);"),
       ("a cut is not finished", "auto done = cut_to(lower, cut_file->get(), record->offset, record->block);", "lower::Result<void> done;"),
       ("a journal that is done stays", "    auto cleared = lower.truncate(journal_.get(), 0);\n    if (cleared) cleared", "    lower::Result<void> cleared;\n    if (cleared) cleared"))
-rules(CORE + "legacy_file.cc", "encfs",
+rules(CORE + "legacy_file.cc", "encfs_file",
       ("damage is shown", "if (*state == BlockState::kDamaged)", "if (false)"),
       ("part of a hole is a hole", "(*lower_hole - layout().header_size() + layout().block_size - 1) /",
        "(*lower_hole - layout().header_size()) /"),
       ("a header that is cut off is empty", "    if (!size) {\n        if (context.on_damage)", "    if (false) {\n        if (context.on_damage)"))
-rules(CORE + "legacy_reverse.cc", "encfs",
+rules(CORE + "legacy_reverse.cc", "encfs_view",
       ("the settings are coded", "return lower_stat.st_ino == config_ino_ ? size : shown_size(codec_.layout(), size);", "return shown_size(codec_.layout(), size);"),
       ("an empty file has a header", "return size == 0 ? 0 : legacy::lower_size(layout, size);", "return legacy::lower_size(layout, size);"))
