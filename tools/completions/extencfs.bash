@@ -48,7 +48,7 @@ _extencfs() {
         '') options='init migrate mount unmount info stats speed fastpath-service --help --version' ;;
         init) options="$password --cipher --kdf --quiet --help" ;;
         migrate) options="$password --new-passfile --dry-run --verify --jobs --json --yes --finish --rollback --in-place --help" ;;
-        mount) options="$password --foreground -o --ro --mode --transport --shared --idle --log --syslog --plaintext-names-in-log --allow-uid --allow-gid --deny-root --guard-lower --map-mb --help" ;;
+        mount) options="$password --foreground -o --ro --mode --transport --shared --reverse --idle --log --syslog --plaintext-names-in-log --allow-uid --allow-gid --deny-root --guard-lower --map-mb --help" ;;
         unmount | umount) options='--lazy --help' ;;
         info) options='--json --help' ;;
         stats) options='--json --reset --help' ;;
