@@ -58,8 +58,13 @@ Result<void> Filesystem::list(NodeId node, std::uint64_t cookie, ListMode mode,
     auto listed = lower_->list_from(dirfd, cookie, [&](const lower::DirEntry& lower_entry) {
         auto name = format_->decode_name(*lower_, dirfd, (*dir)->context, lower_entry.name);
         if (!name) {
+            const bool foreign = name.error().kind == ErrorKind::kInvalid;
+            if (options_.on_name_left_out && !format_->is_reserved(lower_entry.name))
+                options_.on_name_left_out(
+                    node, lower_entry.name,
+                    foreign ? Options::LeftOut::kForeign : Options::LeftOut::kUnreadable);
             // A lookup may find by its name what a listing cannot read the name of.
-            if (name.error().kind != ErrorKind::kInvalid) sink_->listing_spoilt(listing, node);
+            if (!foreign) sink_->listing_spoilt(listing, node);
             if (name.error().kind == ErrorKind::kDamaged)
                 report_damage(dirfd, "the name " + std::string(lower_entry.name) +
                                          " in this directory does not authenticate");

@@ -73,6 +73,11 @@ struct Options {
     // Where metadata is published; none: nowhere. Not for `shared`, where nobody tells of changes.
     std::shared_ptr<MetadataSink> sink;
     std::function<void(const DamageReport&)> on_damage;
+    // A listing of `directory` leaves out this lower name: it is none of the volume's (kForeign),
+    // or should be one and cannot be read. Called within list().
+    enum class LeftOut { kForeign, kUnreadable };
+    std::function<void(NodeId directory, std::string_view lower_name, LeftOut why)>
+        on_name_left_out;
     // Damage reports carry plaintext names too (the user asked for it).
     bool plain_names_in_reports = false;
 };

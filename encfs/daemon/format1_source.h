@@ -15,6 +15,10 @@ class Format1Source final : public VolumeSource {
     static Outcome<std::unique_ptr<VolumeSource>> open(VolumeOnDisk disk);
 
     int root_fd() const override { return disk_.root_fd(); }
+    ByteVector identity() const override {
+        const auto& id = copies_.usable.front().config.volume_id;
+        return {id.begin(), id.end()};
+    }
     Outcome<void> reserve(bool read_only, bool& shared) override;
     Outcome<void> unlock(Bytes password) override;
     void mend(Log& log) override;

@@ -20,6 +20,8 @@ class LegacySource final : public VolumeSource {
         : disk_(std::move(disk)), config_(std::move(config)), choices_(std::move(choices)) {}
 
     int root_fd() const override { return disk_.root_fd(); }
+    // The kept key: another password makes it another volume.
+    ByteVector identity() const override { return config_.config.wrapped_key; }
     Outcome<void> reserve(bool read_only, bool& shared) override;
     Outcome<void> unlock(Bytes password) override;
     void mend(Log& log) override;

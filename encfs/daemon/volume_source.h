@@ -29,6 +29,8 @@ class VolumeSource {
     virtual ~VolumeSource() = default;
 
     virtual int root_fd() const = 0;
+    // Tells this volume from others, also before unlock(). Not authenticated.
+    virtual ByteVector identity() const = 0;
     // Takes what keeps a second writer out. Sets `shared` where a writer is at work beside a
     // read-only mount. ERRORS: kLocked, kCipherDir.
     virtual Outcome<void> reserve(bool read_only, bool& shared) = 0;
