@@ -16,7 +16,7 @@ PROGRAMS = {
     "sink": ("unit_core", "--abort", "sink: *"),
     "table": ("unit_core", "--abort", "*node*,*reference*,*link*,*barred*"),
     "meta": ("unit_meta", "--abort", "~threads*"),
-    "encfs_move": ("unit_core", "--abort", "*move in an EncFS*,a renamed directory*,where files are bound*"),
+    "encfs_move": ("unit_core", "--abort", "*move in an EncFS*,a renamed directory in an EncFS*,where files are bound*"),
     "encfs_file": ("unit_core", "--abort", "a file of an EncFS*,without room*,a damaged block of an EncFS*"),
     "encfs_kill": ("unit_core", "--abort", "a kill at any call loses no acknowledged operation in EncFS*"),
     "encfs_view": ("unit_core", "--abort", "the reverse view*"),

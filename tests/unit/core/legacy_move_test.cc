@@ -48,9 +48,12 @@ class Tree {
     const fake::ScratchDir& dir() const { return dir_; }
     Damage damage;
 
-    void open(const std::shared_ptr<MetadataSink>& sink = nullptr) {
+    void open(const std::shared_ptr<RecordingSink>& sink = nullptr) {
         close();
-        fs_ = open_fs(lower_, dir_,
+        checked_.reset();
+        if (sink) checked_ = std::make_unique<CheckedLower>(lower_, *sink);
+        lower::LowerFs& lower = checked_ ? static_cast<lower::LowerFs&>(*checked_) : lower_;
+        fs_ = open_fs(lower, dir_,
                       {.clean = true, .damage = &damage, .sink = sink, .legacy = &volume_});
     }
     void close() { fs_.reset(); }
@@ -92,6 +95,7 @@ class Tree {
     LegacyVolume volume_;
     fake::ScratchDir dir_;
     fake::FaultLowerFs lower_;
+    std::unique_ptr<CheckedLower> checked_;
     std::unique_ptr<Filesystem> fs_;
 };
 
@@ -138,7 +142,7 @@ bool journal_is_there(const fake::ScratchDir& dir) {
 
 }  // namespace
 
-TEST_CASE("a renamed directory takes what lies below it along") {
+TEST_CASE("a renamed directory in an EncFS volume takes what lies below it along") {
     for (const auto& kind : binding_kinds()) {
         INFO(kind.name);
         for (const auto& move : kMoves) {
