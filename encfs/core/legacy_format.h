@@ -51,6 +51,7 @@ class LegacyFormat final : public PlainParts {
                                        std::string_view target) const override;
     Result<std::string> decode_symlink(lower::LowerFs& lower, int rootfd,
                                        std::string_view lower_target) const override;
+    using PlainParts::symlink_size;
     std::uint64_t symlink_size(std::string_view lower_target) const override;
 
   private:
