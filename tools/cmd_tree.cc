@@ -99,6 +99,7 @@ struct Paths {
     const char* name;
     const char* what;
     int least, most;
+    const char* example;  // what follows the verb
 };
 
 void add(CLI::App& root, int& exit_code, const char* name, const char* what, const Paths& paths,
@@ -114,6 +115,7 @@ void add(CLI::App& root, int& exit_code, const char* name, const char* what, con
     command->add_option(paths.name, options->paths, paths.what)
         ->expected(paths.least, paths.most)
         ->required(paths.least > 0);
+    command->footer(std::string("Example:\n  extencfs ") + name + " " + paths.example);
     command->callback([options, verb, &exit_code] {
         const auto tree = VolumeTree::open(options->directory, options->legacy, [&options] {
             return read_password(options->password, Purpose::kOpen, options->directory);
@@ -128,15 +130,19 @@ constexpr int kMany = 1 << 20;
 
 void add_tree_commands(CLI::App& root, int& exit_code) {
     add(root, exit_code, "ls", "List a directory of a volume without mounting it",
-        {"PATH", "The directory, from the volume's root (the root itself)", 0, 1}, list);
+        {"PATH", "The directory, from the volume's root (the root itself)", 0, 1,
+         "~/.vault letters"},
+        list);
     add(root, exit_code, "cat", "Write a file's contents to standard output, without mounting",
-        {"PATH", "The file, from the volume's root", 1, kMany}, cat);
+        {"PATH", "The file, from the volume's root", 1, kMany, "~/.vault letters/one.txt"}, cat);
     add(root, exit_code, "encode", "Tell what a path of the volume is called below",
-        {"PATH", "A path in the volume", 1, kMany}, translation(&VolumeTree::encode));
+        {"PATH", "A path in the volume", 1, kMany, "~/.vault letters/one.txt"},
+        translation(&VolumeTree::encode));
     add(root, exit_code, "decode", "Tell what a path below is called in the volume",
-        {"PATH", "A path below CIPHERDIR", 1, kMany}, translation(&VolumeTree::decode));
+        {"PATH", "A path below CIPHERDIR", 1, kMany, "~/.vault FhTr2wqPlBe0"},
+        translation(&VolumeTree::decode));
     add(root, exit_code, "export", "Copy everything in a volume, decrypted, to a directory",
-        {"TARGET", "The directory; made if it is missing", 1, 1}, export_all);
+        {"TARGET", "The directory; made if it is missing", 1, 1, "~/.vault ~/plain"}, export_all);
 }
 
 }  // namespace extencfs::tools

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -165,11 +166,11 @@ def compare(expected, found):
 
 
 class Migration:
-    def __init__(self, scratch, old, place, window=0.06):
+    def __init__(self, scratch, old, place):
         self.scratch = scratch
         self.old = old
         self.place = place
-        self.window = window  # seconds that it is at work, about
+        self.before = self.at_work = 0.0  # seconds until it begins to write, and from then on; see measure()
         self.passfile = scratch.file("newpass")
         with open(self.passfile, "w") as out:
             out.write(lib.PASSWORD + "\n")
@@ -182,23 +183,42 @@ class Migration:
         return subprocess.run(self.command(*words), capture_output=True, text=True, check=False,
                               stdin=subprocess.DEVNULL)
 
+    def start(self):
+        return subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL)
+
+    def wait_until_it_writes(self, process):
+        state = os.path.join(self.place, "extencfs.state")
+        while process.poll() is None:
+            with contextlib.suppress(OSError), open(state) as text:
+                if text.read() == "dirty\n" and os.path.exists(os.path.join(self.place, "extencfs.conf")):
+                    return
+            time.sleep(0.001)
+
+    def measure(self):
+        """How long it takes here, by a whole run."""
+        began = time.monotonic()
+        process = self.start()
+        self.wait_until_it_writes(process)
+        writes = time.monotonic()
+        if process.wait() != 0:
+            raise lib.TestFailed("the migration failed")
+        self.before, self.at_work = writes - began, time.monotonic() - writes
+        shutil.rmtree(self.place)
+
     def run_and_kill(self, chance):
         """Kills it at a random moment; mostly once it has begun to write. True if it was still at work."""
-        process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL)
+        process = self.start()
         if chance.random() < 0.8:
-            state = os.path.join(self.place, "extencfs.state")
-            while process.poll() is None:
-                with contextlib.suppress(OSError), open(state) as text:
-                    if text.read() == "dirty\n" and os.path.exists(os.path.join(self.place, "extencfs.conf")):
-                        break
-                time.sleep(0.002)
-            time.sleep(chance.uniform(0, self.window))
+            self.wait_until_it_writes(process)
+            time.sleep(chance.uniform(0, 0.8 * self.at_work))
         else:
-            time.sleep(chance.uniform(0, 2))
+            time.sleep(chance.uniform(0, self.before))
         at_work = process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
+        if not at_work:  # the next one has something to do again
+            shutil.rmtree(self.place, ignore_errors=True)
         return at_work
 
     def mounted_manifest(self):
@@ -212,7 +232,8 @@ class Migration:
 
 def killed(scratch, old, expected, options):
     lower = scratch.lower_fs("tmpfs", options=",noatime")
-    migration = Migration(scratch, old, os.path.join(lower, "new"), options.files * 0.0002)
+    migration = Migration(scratch, old, os.path.join(lower, "new"))
+    migration.measure()
     chance = random.Random(5)
     at_work = 0
     for _ in range(options.kills):
