@@ -13,9 +13,6 @@ namespace {
 
 using legacy::NameScheme;
 
-// Of directories but the root, whose configuration files are no names.
-constexpr std::uint32_t kBelowRoot = 1;
-
 DirContext context_of(std::uint64_t chain) {
     DirContext context{.id = {}, .generation = kBelowRoot};
     const auto bytes = std::bit_cast<ByteArray<8>>(chain);
@@ -27,10 +24,6 @@ std::uint64_t chain_of(const DirContext& dir) {
     ByteArray<8> bytes;
     std::copy_n(dir.id.begin(), bytes.size(), bytes.begin());
     return std::bit_cast<std::uint64_t>(bytes);
-}
-
-bool is_config_name(std::string_view entry) {
-    return entry == ".encfs6.xml" || entry == ".encfs5" || entry == ".encfs4";
 }
 
 }  // namespace
@@ -70,16 +63,13 @@ Result<CipherName> LegacyFormat::encode_name(const DirContext& dir, std::string_
     auto name = names_.encode(plain, chain_of(dir));
     if (!name) return fail(name.error());
     if (name->text.size() > kMostNameBytes) return fail(ErrorKind::kNameTooLong);
-    const bool is_root = dir.generation != kBelowRoot;
-    if (is_reserved(name->text) || (is_root && is_config_name(name->text)))
-        return fail(ErrorKind::kPermission);
+    if (is_reserved(name->text) || is_config(dir, name->text)) return fail(ErrorKind::kPermission);
     return CipherName{.entry = std::move(name->text), .side_name = {}, .side_bytes = {}};
 }
 
 Result<legacy::ChainedName> LegacyFormat::decode(const DirContext& dir,
                                                  std::string_view entry) const {
-    const bool is_root = dir.generation != kBelowRoot;
-    if (is_reserved(entry) || (is_root && is_config_name(entry))) return fail(ErrorKind::kInvalid);
+    if (is_reserved(entry) || is_config(dir, entry)) return fail(ErrorKind::kInvalid);
     auto name = names_.decode(entry, chain_of(dir));
     if (name) return std::move(*name);
     if (name.error().kind == volume::ErrorKind::kNotVolumeName) return fail(ErrorKind::kInvalid);

@@ -9,13 +9,6 @@ namespace extencfs::core {
 
 namespace {
 
-// Of directories but the root, where the configuration lies.
-constexpr std::uint32_t kBelowRoot = 1;
-
-bool is_config_name(std::string_view entry) {
-    return entry == ".encfs6.xml" || entry == ".encfs5" || entry == ".encfs4";
-}
-
 std::uint64_t shown_size(const legacy::ContentLayout& layout, std::uint64_t size) {
     return size == 0 ? 0 : legacy::lower_size(layout, size);
 }
@@ -128,8 +121,7 @@ DirContext LegacyReverse::root() const {
 }
 
 Result<CipherName> LegacyReverse::encode_name(const DirContext& dir, std::string_view shown) const {
-    const bool is_root = dir.generation != kBelowRoot;
-    if (is_root && is_config_name(shown)) return CipherName{std::string(shown), {}, {}};
+    if (is_config(dir, shown)) return CipherName{std::string(shown), {}, {}};
     auto plain = names_.decode(shown, 0);
     // Nothing below has such a name.
     if (!plain) return fail(ErrorKind::kNotFound);
@@ -138,8 +130,7 @@ Result<CipherName> LegacyReverse::encode_name(const DirContext& dir, std::string
 
 Result<std::string> LegacyReverse::decode_name(lower::LowerFs&, int, const DirContext& dir,
                                                std::string_view entry) const {
-    const bool is_root = dir.generation != kBelowRoot;
-    if (is_root && is_config_name(entry)) return fail(ErrorKind::kInvalid);
+    if (is_config(dir, entry)) return fail(ErrorKind::kInvalid);
     auto coded = names_.encode(entry, 0);
     if (!coded) return fail(coded.error());
     return std::move(coded->text);

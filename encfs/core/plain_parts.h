@@ -7,6 +7,15 @@
 
 namespace extencfs::core {
 
+// The generation in the context of directories but the root, where the configuration lies.
+constexpr std::uint32_t kBelowRoot = 1;
+
+// Whether that is the configuration, which is no name of the volume.
+inline bool is_config(const DirContext& dir, std::string_view entry) {
+    return dir.generation != kBelowRoot &&
+           (entry == ".encfs6.xml" || entry == ".encfs5" || entry == ".encfs4");
+}
+
 class PlainParts : public VolumeFormat {
   public:
     std::string entry_of_side_file(std::string_view) const override { return {}; }
