@@ -134,7 +134,7 @@ rules(CORE + "ops_dir.cc", "sink meta",
       ("a listed entry's token is late", "sink_->entry_listed(listing, told, entry ? entry->node : MetadataSink::kUnknownNode, seen);",
        "sink_->entry_listed(listing, told, entry ? entry->node : MetadataSink::kUnknownNode, sink_->token());"),
       ("a listed entry's attributes are published late", "auto entry = entry_of(at, *found, seen);", "auto entry = entry_of(at, *found, sink_->token());"),
-      ("a name that cannot be read does not spoil a listing", "if (name.error().kind != ErrorKind::kInvalid) sink_->listing_spoilt(listing, node);", ""),
+      ("a name that cannot be read does not spoil a listing", "if (!foreign) sink_->listing_spoilt(listing, node);", ""),
       ("a listing that fails proves something", "if (!listed) sink_->listing_spoilt(listing, node);", ""),
       ("a listing that stopped is complete", "next, !stopped);", "next, true);"))
 
