@@ -32,7 +32,7 @@ std::string lower_file(const fake::ScratchDir& dir, off_t at_least) {
 
 TEST_CASE("all kinds of files are copied from volumes of every kind, and the old one not changed") {
     for (unsigned jobs : {1U, 3U}) {
-        OldVolume old(ordinary());
+        FilledVolume old(ordinary());
         old.lower().forget_calls();
         const auto dir = fake::ScratchDir::in_memory();
         fake::FaultLowerFs lower;
@@ -48,7 +48,7 @@ TEST_CASE("all kinds of files are copied from volumes of every kind, and the old
 }
 
 TEST_CASE("holes stay holes, and access times stay") {
-    OldVolume old(ordinary());
+    FilledVolume old(ordinary());
     const auto dir = fake::ScratchDir::in_memory();
     fake::FaultLowerFs lower;
     REQUIRE(migrate_once(old, lower, dir).outcome);
@@ -70,7 +70,7 @@ TEST_CASE("holes stay holes, and access times stay") {
 }
 
 TEST_CASE("a second run copies nothing again") {
-    OldVolume old(ordinary());
+    FilledVolume old(ordinary());
     const auto dir = fake::ScratchDir::in_memory();
     fake::FaultLowerFs lower;
     REQUIRE(migrate_once(old, lower, dir).outcome);
@@ -83,7 +83,7 @@ TEST_CASE("a second run copies nothing again") {
 }
 
 TEST_CASE("what is damaged in the old volume is told by name, and the rest copied") {
-    OldVolume old(ordinary());
+    FilledVolume old(ordinary());
     const std::string victim = lower_file(old.dir(), 300'000);
     const int fd = ::open(old.dir().path(victim).c_str(), O_RDWR);
     REQUIRE(::pwrite(fd, "damage", 6, 50'000) == 6);
@@ -106,7 +106,7 @@ TEST_CASE("what is damaged in the old volume is told by name, and the rest copie
 }
 
 TEST_CASE("a migration killed at any call goes on where it was") {
-    OldVolume old(ordinary());
+    FilledVolume old(ordinary());
     old.lower().forget_calls();
     std::uint64_t calls = 0;
     for (std::uint64_t n = 1;; ++n) {
@@ -132,7 +132,7 @@ TEST_CASE("a migration killed at any call goes on where it was") {
 }
 
 TEST_CASE("a full disk at any call ends a migration, and it goes on once there is room") {
-    OldVolume old(ordinary());
+    FilledVolume old(ordinary());
     for (std::uint64_t n = 1;; n += 2) {
         INFO("full at call " << n);
         const auto dir = fake::ScratchDir::in_memory();
@@ -152,7 +152,7 @@ TEST_CASE("a full disk at any call ends a migration, and it goes on once there i
 }
 
 TEST_CASE("a power cut at any call loses nothing that the journal calls done") {
-    OldVolume old(ordinary());
+    FilledVolume old(ordinary());
     for (std::uint64_t n = 1;; n += 3) {
         INFO("cut at call " << n);
         const auto dir = fake::ScratchDir::in_memory();

@@ -166,9 +166,9 @@ inline void make_small_tree(Filesystem& fs) {
     make.finish_directory("", 0711);
 }
 
-class OldVolume {
+class FilledVolume {
   public:
-    explicit OldVolume(core::LegacyVolume volume)
+    explicit FilledVolume(core::LegacyVolume volume)
         : volume_(std::move(volume)), dir_(fake::ScratchDir::in_memory()) {
         auto fs = core::open_fs(lower_, dir_, {.clean = true, .legacy = &volume_});
         make_small_tree(*fs);
@@ -204,7 +204,7 @@ struct Run {
     std::uint64_t skipped = 0;
 };
 
-inline Run migrate_once(OldVolume& old, fake::FaultLowerFs& lower, const fake::ScratchDir& dir,
+inline Run migrate_once(FilledVolume& old, fake::FaultLowerFs& lower, const fake::ScratchDir& dir,
                         unsigned jobs = 1, std::size_t commit_files = 3) {
     Run run;
     LeftOutNames left_out;
@@ -241,7 +241,7 @@ inline Run migrate_once(OldVolume& old, fake::FaultLowerFs& lower, const fake::S
 }
 
 // In words, empty where the new volume has all of the old one.
-inline std::string differences(OldVolume& old, const fake::ScratchDir& dir,
+inline std::string differences(FilledVolume& old, const fake::ScratchDir& dir,
                                const std::vector<Problem>& known = {}) {
     LeftOutNames left_out;
     Progress progress;
