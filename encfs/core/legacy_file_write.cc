@@ -64,7 +64,7 @@ Result<void> LegacyFile::encode_and_write(std::uint64_t first, Bytes plain) {
     if (auto r = encode(first, plain, out.subspan(header_size)); !r) return r;
     const std::uint64_t at = with_header ? 0 : layout().block_offset(first);
     if (auto r = lower_.pwrite(fd(), out, at); !r) return fail(r.error());
-    has_header_ = true;
+    if (with_header) has_header_ = true;  // a file without one is empty: the whole of it is held
     return {};
 }
 
