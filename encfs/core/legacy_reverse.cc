@@ -9,6 +9,10 @@ namespace extencfs::core {
 
 namespace {
 
+bool is_shown_config(const DirContext& dir, std::string_view name) {
+    return dir.generation != kBelowRoot && name == kShownConfig;
+}
+
 std::uint64_t shown_size(const legacy::ContentLayout& layout, std::uint64_t size) {
     return size == 0 ? 0 : legacy::lower_size(layout, size);
 }
@@ -121,7 +125,7 @@ DirContext LegacyReverse::root() const {
 }
 
 Result<CipherName> LegacyReverse::encode_name(const DirContext& dir, std::string_view shown) const {
-    if (is_config(dir, shown)) return CipherName{std::string(shown), {}, {}};
+    if (is_shown_config(dir, shown)) return CipherName{std::string(shown), {}, {}};
     auto plain = names_.decode(shown, 0);
     // Nothing below has such a name.
     if (!plain) return fail(ErrorKind::kNotFound);
@@ -130,7 +134,7 @@ Result<CipherName> LegacyReverse::encode_name(const DirContext& dir, std::string
 
 Result<std::string> LegacyReverse::decode_name(lower::LowerFs&, int, const DirContext& dir,
                                                std::string_view entry) const {
-    if (is_config(dir, entry)) return fail(ErrorKind::kInvalid);
+    if (is_shown_config(dir, entry)) return fail(ErrorKind::kInvalid);
     auto coded = names_.encode(entry, 0);
     if (!coded) return fail(coded.error());
     return std::move(coded->text);

@@ -11,14 +11,17 @@
 
 namespace extencfs::core {
 
+constexpr char kShownConfig[] = ".encfs6.xml";
+
 // Whether a volume's settings allow for such a view: a name or a block must follow from what it is
 // alone.
 bool can_reverse(const legacy::Parameters& parameters);
 
 class LegacyReverse final : public PlainParts {
   public:
-    // `config_ino`: the configuration's inode in the root, which is shown as it is, by its own name
-    // and in no listing; 0: none is there. REQUIRES: can_reverse().
+    // `config_ino`: the inode of kShownConfig in the root, which is shown as it is, by its own name
+    // and in no listing; 0: none is there. Older configurations are files like any other, as in
+    // EncFS 1.9.5. REQUIRES: can_reverse().
     LegacyReverse(LegacyVolume volume, std::uint64_t config_ino);
 
     DirContext root() const override;

@@ -69,7 +69,7 @@ void LegacySource::mend(Log& log) {
 
 Outcome<core::FormatMaker> LegacySource::format() {
     if (!choices_.reverse) return core::legacy_format(std::move(*volume_));
-    const auto config = disk_.fs().stat_at(disk_.root_fd(), config_.name);
+    const auto config = disk_.fs().stat_at(disk_.root_fd(), core::kShownConfig);
     return core::legacy_reverse(std::move(*volume_), config ? config->st_ino : 0);
 }
 

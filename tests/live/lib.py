@@ -189,6 +189,8 @@ def mount_command(volume, mountpoint, options, mode, read_only):
                 + (["-ro"] if read_only else []) + (["-o", ",".join(wanted)] if wanted else [])
                 + [volume.lower, mountpoint])
     command = [program(), "mount", "-f", "--passfile", volume.passfile]
+    command += [o for o in options if o.startswith("--")]
+    options = [o for o in options if not o.startswith("--")]
     if options:
         command += ["-o", ",".join(options)]
     if mode:

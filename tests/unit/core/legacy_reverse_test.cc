@@ -79,6 +79,7 @@ TEST_CASE("the reverse view of a directory is an EncFS volume") {
         const auto plain = fake::ScratchDir::in_memory(), view = fake::ScratchDir::in_memory();
         make_file(*real, plain.fd(), "empty", "");
         make_file(*real, plain.fd(), ".encfs6.xml", "<settings>");
+        make_file(*real, plain.fd(), ".encfs5", "settings that no view passes through");
         for (const std::size_t size : {1, 1023, 1024, 1025, 5000, 8192})
             make_file(*real, plain.fd(), std::to_string(size), stamped(1, 0, size));
         make_file(*real, plain.fd(), "zeros", std::string(3000, '\0'));
@@ -116,7 +117,8 @@ TEST_CASE("the reverse view of a directory is an EncFS volume") {
         const Seen seen = read_all(*back);
         CHECK(seen.errors.empty());
         CHECK(damage.text() == "");
-        CHECK(seen.nodes.size() == 12);
+        CHECK(seen.nodes.size() == 13);
+        CHECK(seen.nodes.at(".encfs5").content == "settings that no view passes through");
         CHECK(seen.nodes.at("empty").content.empty());
         CHECK((seen.nodes.at("5000").content == stamped(1, 0, 5000)));
         CHECK((seen.nodes.at("zeros").content == std::string(3000, '\0')));
