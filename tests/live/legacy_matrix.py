@@ -150,6 +150,20 @@ def report(case, failures):
         print(f"    and {len(failures) - SHOWN} more")
 
 
+def try_all(chosen, trial, what):
+    """Tells how trial(case), which returns lines of failures, ends for each case; a line if any failed."""
+    failed = []
+    for case in chosen:
+        start = time.monotonic()
+        failures = trial(case)
+        if failures:
+            report(case, failures)
+            failed.append(case.name)
+        else:
+            print(f"{case.name}: the same, {time.monotonic() - start:.1f} s", flush=True)
+    return [f"{len(failed)} of {len(chosen)} {what}"] if failed else []
+
+
 def try_faults(scratch, home):
     case = legacy_cases.Case(chains="cux", mac=0)
     missed = []
@@ -186,16 +200,7 @@ def run():
         home = scratch.lower_fs("tmpfs", "2g")
         if wanted.faults:
             return try_faults(scratch, home)
-        failed = []
-        for case in chosen:
-            start = time.monotonic()
-            failures = attempt(scratch, home, case, self_check)
-            if failures:
-                report(case, failures)
-                failed.append(case.name)
-            else:
-                print(f"{case.name}: the same, {time.monotonic() - start:.1f} s", flush=True)
-        return [f"{len(failed)} of {len(chosen)} volumes"] if failed else []
+        return try_all(chosen, lambda case: attempt(scratch, home, case, self_check), "volumes")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import time
 import lib
 from legacy_cases import Case
 from legacy_compare import compare, table_of
-from legacy_matrix import report
+from legacy_matrix import try_all
 from legacy_mounts import EncfsDaemon, LegacyVolume, need_encfs
 from legacy_tree import Place, populate, settle_times
 from legacy_shapes import some_bytes
@@ -93,17 +93,9 @@ def run():
     need_encfs()
     lib.program()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # by way of what is undone below
-    failed = []
     with lib.Scratch() as scratch:
         home = scratch.lower_fs("tmpfs", "1g")
-        for case in CASES:
-            failures = attempt(scratch, home, case)
-            if failures:
-                report(case, failures)
-                failed.append(case.name)
-            else:
-                print(f"{case.name}: the same", flush=True)
-    return [f"{len(failed)} of {len(CASES)} views"] if failed else []
+        return try_all(CASES, lambda case: attempt(scratch, home, case), "views")
 
 
 if __name__ == "__main__":
