@@ -61,7 +61,9 @@ void print_text(const Json& stats) {
         requests.emplace_back(name, count.get<unsigned long long>());
         total += requests.back().second;
     }
-    std::ranges::stable_sort(requests, std::greater{}, &decltype(requests)::value_type::second);
+    std::ranges::sort(requests, [](const auto& a, const auto& b) {
+        return a.second != b.second ? a.second > b.second : a.first < b.first;
+    });
     for (const auto& [name, value] : stats.items()) {
         if (name == "requests") continue;
         if (value.is_object()) {

@@ -123,16 +123,32 @@ Verdict compare(const Case& one, const std::vector<std::string>& upper,
     return verdict;
 }
 
+// Why a case cannot be run here; null if it can.
+const char* obstacle(Needs needs) {
+    switch (needs) {
+        case Needs::kNothing:
+            return nullptr;
+        case Needs::kRoot:
+            return ::geteuid() == 0 ? nullptr : "needs root";
+        case Needs::kTmpfile:
+#ifdef EXTENCFS_LIBFUSE_BUNDLED
+            return nullptr;
+#else
+            return "the libfuse that extencfs was built with has no O_TMPFILE";
+#endif
+    }
+    return nullptr;
+}
+
 int run_all(const Options& options) {
-    const bool root = ::geteuid() == 0;
     int bad = 0;
     int ran = 0;
     int known = 0;
     std::vector<std::string> failed;
     for (const Case& one : all_cases()) {
         if (!options.only.empty() && one.name.rfind(options.only, 0) != 0) continue;
-        if (one.needs == Needs::kRoot && !root) {
-            fmt::print("skipped {}: needs root\n", one.name);
+        if (const char* reason = obstacle(one.needs)) {
+            fmt::print("skipped {}: {}\n", one.name, reason);
             continue;
         }
         const auto upper = run(one, options.upper + "/" + one.name);

@@ -146,25 +146,29 @@ const Register append("open.append", [](const Trace& t) {
     t.fd_content("all", b);
 });
 
-const Register tmpfile_case("open.tmpfile", [](const Trace& t) {
-    const int fd = t.ok("O_TMPFILE", ::open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0640));
-    t.ok("on a missing directory", ::open("no", O_TMPFILE | O_RDWR | O_CLOEXEC, 0640));
-    put(t, "file", "x");
-    t.ok("on a file", ::open("file", O_TMPFILE | O_RDWR | O_CLOEXEC, 0640));
-    if (fd < 0) return;
-    t.fstat("O_TMPFILE nameless", fd);
-    t.ret("O_TMPFILE write", ::write(fd, "nameless", 8));
-    const std::string proc = fmt::format("/proc/self/fd/{}", fd);
-    t.ret("O_TMPFILE link", ::linkat(AT_FDCWD, proc.c_str(), AT_FDCWD, "named", AT_SYMLINK_FOLLOW));
-    t.stat("O_TMPFILE named", "named");
-    t.content("O_TMPFILE named", "named");
-    ::close(fd);
-    const int excl = ::open(".", O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0640);
-    const std::string never = fmt::format("/proc/self/fd/{}", excl);
-    t.ret("O_TMPFILE|O_EXCL link",
-          ::linkat(AT_FDCWD, never.c_str(), AT_FDCWD, "never", AT_SYMLINK_FOLLOW));
-    t.list("O_TMPFILE directory", ".");
-});
+const Register tmpfile_case(
+    "open.tmpfile",
+    [](const Trace& t) {
+        const int fd = t.ok("O_TMPFILE", ::open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0640));
+        t.ok("on a missing directory", ::open("no", O_TMPFILE | O_RDWR | O_CLOEXEC, 0640));
+        put(t, "file", "x");
+        t.ok("on a file", ::open("file", O_TMPFILE | O_RDWR | O_CLOEXEC, 0640));
+        if (fd < 0) return;
+        t.fstat("O_TMPFILE nameless", fd);
+        t.ret("O_TMPFILE write", ::write(fd, "nameless", 8));
+        const std::string proc = fmt::format("/proc/self/fd/{}", fd);
+        t.ret("O_TMPFILE link",
+              ::linkat(AT_FDCWD, proc.c_str(), AT_FDCWD, "named", AT_SYMLINK_FOLLOW));
+        t.stat("O_TMPFILE named", "named");
+        t.content("O_TMPFILE named", "named");
+        ::close(fd);
+        const int excl = ::open(".", O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0640);
+        const std::string never = fmt::format("/proc/self/fd/{}", excl);
+        t.ret("O_TMPFILE|O_EXCL link",
+              ::linkat(AT_FDCWD, never.c_str(), AT_FDCWD, "never", AT_SYMLINK_FOLLOW));
+        t.list("O_TMPFILE directory", ".");
+    },
+    Needs::kTmpfile);
 
 struct Free {
     void operator()(void* p) const { ::free(p); }

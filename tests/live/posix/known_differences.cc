@@ -20,8 +20,6 @@ constexpr Difference kDifferences[] = {
      "reads leave atime alone (as noatime): a read must not become a write below"},
     {"times.read", "times readlink", "atime= mtime= ctime=",
      "reads leave atime alone (as noatime): a read must not become a write below"},
-    {"open.tmpfile", "O_TMPFILE", "= EOPNOTSUPP",
-     "FUSE_TMPFILE needs libfuse 3.17; older ones answer EOPNOTSUPP, programs fall back"},
     {"xattr.kinds", "l trusted", "= EPERM",
      "trusted.* is kept for files and directories: symlinks have no id to bind it to"},
     {"xattr.kinds", "p trusted", "= EPERM",

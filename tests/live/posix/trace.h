@@ -82,7 +82,7 @@ std::uint64_t hash_of(std::string_view data);
 void pause_ms(int ms);
 
 // ---- registration ----
-enum class Needs { kNothing, kRoot };
+enum class Needs { kNothing, kRoot, kTmpfile };
 struct Case {
     std::string name;
     Needs needs;
