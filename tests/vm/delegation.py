@@ -15,11 +15,11 @@ import sys
 import time
 from pathlib import Path
 
-from guest import (LIBC, Volume, as_user, bpf_map_count, equal, error_of, expect, extencfs, fresh_fstat, fresh_stat,
-                   run_checks, wait_for)
+from guest import (LIBC, ORDINARY_USER, Volume, as_user, bpf_map_count, equal, error_of, expect, extencfs, fresh_fstat,
+                   fresh_stat, run_checks, wait_for)
 
 SOCKET = "/run/extencfs-fastpath/socket"
-ALICE, MALLORY = 1000, 1  # such as there are on Debian: fusermount3 wants their names
+ALICE, MALLORY = ORDINARY_USER, 1
 MAPS = bpf_map_count()  # before anything here; maps go a while after their last user
 ROUNDS = 100
 VERSION, OPEN, ATTACH, DETACH = 1, 1, 2, 3

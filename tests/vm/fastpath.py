@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from guest import (Volume, bpf_map_count, drop_caches, equal, error_of, exchange, expect, extencfs, fresh_fstat,
-                   fresh_stat, is_mounted, run_checks, wait_for)
+from guest import (ORDINARY_USER, Volume, bpf_map_count, drop_caches, equal, error_of, exchange, expect, extencfs,
+                   fresh_fstat, fresh_stat, is_mounted, run_checks, wait_for)
 
 MODULE = "extfuse.ko"
 ROUNDS = 200
@@ -346,8 +346,8 @@ def tree_larger_than_the_maps():
 def auto_for_an_ordinary_user():
     volume = Volume()
     for path in [volume.lower, *volume.lower.rglob("*"), volume.mountpoint, volume.passfile, volume.lower.parent]:
-        os.chown(path, 1000, 1000)
-    with volume.mounted(mode="auto", user=1000):
+        os.chown(path, ORDINARY_USER, ORDINARY_USER)
+    with volume.mounted(mode="auto", user=ORDINARY_USER):
         stats = as_owner_stats(volume)
         notes = [note for note in stats["notes"] if note.startswith("extfuse:")]
         equal((stats["mode"], stats["map_bytes"], len(notes)), ("optimized", 0, 1), f"mode, maps and notes of {stats}")
@@ -355,8 +355,8 @@ def auto_for_an_ordinary_user():
 
 
 def as_owner_stats(volume):
-    said = subprocess.run(["extencfs", "stats", "--json", volume.mountpoint], user=1000, group=1000, extra_groups=[],
-                          capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(["extencfs", "stats", "--json", volume.mountpoint], user=ORDINARY_USER,
+                          group=ORDINARY_USER, extra_groups=[], capture_output=True, text=True, check=True).stdout
     return json.loads(said)
 
 

@@ -15,6 +15,7 @@ AT_FDCWD, AT_EMPTY_PATH, AT_STATX_FORCE_SYNC, STATX_BASIC = -100, 0x1000, 0x2000
 RENAME_EXCHANGE = 2
 LIBC = ctypes.CDLL(None, use_errno=True)
 WORK = Path("/tmp/volumes")
+ORDINARY_USER = 5  # games: every Debian has it, and fusermount3 wants a user with a name
 
 
 class Failed(Exception):
