@@ -137,6 +137,16 @@ def check_length(root, sources):
                           f"{len(source.lines)} lines; more than {MAX_LINES} is more than one unit")
 
 
+def check_pipes(root, sources):
+    """grep -q ends at its first match; who still writes to it fails then, and with pipefail so does the whole pipe."""
+    for source in sources:
+        if not source.lines[:1] or not re.match(r"#!.*sh\b", source.lines[0]) or "pipefail" not in source.text:
+            continue
+        for number, line in enumerate(source.lines, 1):
+            if re.search(r"\|\s*grep\s+-[a-zA-Z]*q", line) and not source.allows("pipe", number):
+                yield Finding(source.path, number, "pipe", "with pipefail, grep >/dev/null in place of grep -q")
+
+
 def find_clang_format():
     for name in (f"clang-format-{CLANG_FORMAT_MAJOR}", "clang-format"):
         path = shutil.which(name)
@@ -167,4 +177,4 @@ def check_format(root, sources):
         yield Finding(".clang-format", 1, "format", f"clang-format failed: {result.stderr.strip()[:200]}")
 
 
-CHECKS = [check_includes, check_links, check_bans, check_asserts, check_spdx, check_length, check_format]
+CHECKS = [check_includes, check_links, check_bans, check_asserts, check_spdx, check_length, check_pipes, check_format]
