@@ -10,7 +10,6 @@ shows that the comparison finds what is wrong.
 import argparse
 import os
 import shutil
-import signal
 import sys
 import threading
 import time
@@ -195,7 +194,6 @@ def run():
     need_encfs()
     lib.need_mounts()
     lib.need_root()  # owners, devices, a tmpfs
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # by way of what is undone below
     with lib.Scratch() as scratch:
         home = scratch.lower_fs("tmpfs", "2g")
         if wanted.faults:

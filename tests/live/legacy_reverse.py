@@ -7,7 +7,6 @@ it is, which must show the plain directory.
 """
 
 import os
-import signal
 import sys
 import time
 
@@ -92,7 +91,6 @@ def run():
     lib.need_root()  # owners, devices, a tmpfs
     need_encfs()
     lib.program()
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # by way of what is undone below
     with lib.Scratch() as scratch:
         home = scratch.lower_fs("tmpfs", "1g")
         return try_all(CASES, lambda case: attempt(scratch, home, case), "views")
