@@ -3,7 +3,6 @@
 """The classic transport: one thread receives while one client works, all do when several wait, and
 every way to end a mount ends the daemon, whatever its threads wait for."""
 
-import json
 import os
 import signal
 import subprocess
@@ -15,12 +14,6 @@ import lib
 
 FILES = 3000
 BIG = 24 << 20
-
-
-def stats(daemon):
-    done = subprocess.run([lib.program(), "stats", "--json", daemon.mountpoint],
-                          capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
 
 
 def make_and_remove(top, files=FILES):
@@ -68,7 +61,7 @@ def one_client(daemon):
     finally:
         ended.set()
         looking.join()
-    handoff = stats(daemon)["cpu_handoff"]
+    handoff = daemon.stats()["cpu_handoff"]
     if seen["leaders"] == 0 and handoff["withdrawn"] == 0:
         raise lib.TestFailed("no thread ever yielded to the one client")
     lib.check(seen["most"] <= 1, f"{seen['most']} threads yielded at once")
@@ -163,7 +156,7 @@ def main():
     with lib.Scratch() as scratch:
         volume = lib.Volume(scratch, os.path.join(scratch.lower_fs("tmpfs"), "lower"))
         daemon = volume.mount()
-        lib.check(stats(daemon)["transport"] == "classic", "not the classic transport")
+        lib.check(daemon.stats()["transport"] == "classic", "not the classic transport")
         one_client(daemon)
         several_clients(daemon)
         one_client_again = os.path.join(daemon.mountpoint, "again")

@@ -8,6 +8,7 @@ mounted or started here is undone by Scratch.__exit__, also after a failure.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -87,14 +88,14 @@ def wait_until(what, condition, seconds):
 class Daemon:
     """A mounted volume, the daemon in the foreground so that its pid and log are ours."""
 
-    def __init__(self, volume, mountpoint, options=(), mode=None, limits=None, read_only=False):
+    def __init__(self, volume, mountpoint, options=(), mode=None, limits=None, read_only=False, env=None):
         self.mountpoint = mountpoint
         self.log_path = volume.scratch.file("log")
         os.makedirs(mountpoint, exist_ok=True)
         command = mount_command(volume, mountpoint, options, mode, read_only)
         self._log = open(self.log_path, "wb")
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._log,
-                                        stderr=subprocess.STDOUT, preexec_fn=limits)
+                                        stderr=subprocess.STDOUT, preexec_fn=limits, env=os.environ | (env or {}))
         volume.scratch.daemons.append(self)
         self._wait()
 
@@ -131,6 +132,10 @@ class Daemon:
                 if line.startswith("VmHWM:"):
                     return int(line.split()[1])
         return 0
+
+    def stats(self):
+        done = subprocess.run([program(), "stats", "--json", self.mountpoint], capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
 
     def descriptors(self):
         return 0 if peer() == "bind" else len(os.listdir(f"/proc/{self.pid}/fd"))
