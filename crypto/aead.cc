@@ -139,6 +139,22 @@ Result<void> AeadContext::set_key(BytesN<kAeadKeySize> key) {
     return {};
 }
 
+void AeadContext::forget_key() {
+    State& state = *state_;
+    wipe(state.key.mutable_bytes());
+    wipe(state.subkey.mutable_bytes());
+    state.has_key = false;
+    // A key of zeros takes the place of the expanded one.
+    const unsigned char nonce[kEvpNonceSize] = {};
+    for (const Direction direction : {kOpen, kSeal}) {
+        State::Half& half = state.halves[direction];
+        half.keyed = false;
+        (void)EVP_CipherInit_ex2(half.evp.get(), nullptr, raw(Bytes(state.key.bytes())), nonce,
+                                 direction, nullptr);
+    }
+    ERR_clear_error();
+}
+
 Result<void> AeadContext::seal(Bytes nonce, Bytes aad, Bytes plain, MutBytes cipher,
                                MutBytesN<kAeadTagSize> tag) {
     State& state = *state_;
@@ -181,10 +197,24 @@ Result<void> AeadContext::open(Bytes nonce, Bytes aad, Bytes cipher, BytesN<kAea
     return std::unexpected(Error::kInternal);
 }
 
-Result<AeadContext*> thread_aead(AeadKind kind) {
+namespace {
+
+std::unique_ptr<AeadContext>& own_context(AeadKind kind) {
     thread_local std::unique_ptr<AeadContext> gcm;
     thread_local std::unique_ptr<AeadContext> xchacha;
-    std::unique_ptr<AeadContext>& own = kind == AeadKind::kAes256Gcm ? gcm : xchacha;
+    return kind == AeadKind::kAes256Gcm ? gcm : xchacha;
+}
+
+}  // namespace
+
+void forget_thread_keys() {
+    for (const AeadKind kind : {AeadKind::kAes256Gcm, AeadKind::kXChaCha20Poly1305}) {
+        if (const auto& own = own_context(kind)) own->forget_key();
+    }
+}
+
+Result<AeadContext*> thread_aead(AeadKind kind) {
+    std::unique_ptr<AeadContext>& own = own_context(kind);
     if (own == nullptr) {
         Result<AeadContext> made = AeadContext::create(kind);
         if (!made) return std::unexpected(made.error());

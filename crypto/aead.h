@@ -36,6 +36,8 @@ class AeadContext {
 
     AeadKind kind() const;
     [[nodiscard]] Result<void> set_key(BytesN<kAeadKeySize> key);
+    // Wipes the key and everything that was made of it; needs another before the next message.
+    void forget_key();
 
     // Encrypts `plain` to `cipher` (equal sizes; may be the same memory exactly, may not overlap
     // otherwise) and writes the tag. REQUIRES: set_key; `nonce` of aead_nonce_size(kind()), never
@@ -56,5 +58,7 @@ class AeadContext {
 // The calling thread's own context of that kind (made at first use).
 // ERRORS: as AeadContext::create.
 Result<AeadContext*> thread_aead(AeadKind kind);
+// Wipes the key that the calling thread's contexts hold: after a key that is not used again.
+void forget_thread_keys();
 
 }  // namespace extencfs::crypto

@@ -23,17 +23,17 @@ struct InfoOptions {
     bool json = false;
 };
 
+Json kdf_json(const volume::KeySlot& slot) {
+    if (slot.kind == volume::SlotKind::kForeign) return nullptr;
+    return {{"name", "argon2id"},
+            {"memory_kib", slot.cost.memory_kib},
+            {"passes", slot.cost.passes},
+            {"lanes", slot.cost.lanes}};
+}
+
 Json slot_json(const volume::KeySlot& slot) {
-    return {{"id", slot.id},
-            {"kind", "password"},
-            {"label", slot.label},
-            {"created", slot.created},
-            {"changed", slot.changed},
-            {"kdf",
-             {{"name", "argon2id"},
-              {"memory_kib", slot.cost.memory_kib},
-              {"passes", slot.cost.passes},
-              {"lanes", slot.cost.lanes}}}};
+    return {{"id", slot.id},           {"kind", slot.kind_name},  {"label", slot.label},
+            {"created", slot.created}, {"changed", slot.changed}, {"kdf", kdf_json(slot)}};
 }
 
 Json info_json(const std::string& path, const daemon::ConfigCopies& copies,
@@ -76,9 +76,14 @@ void print_text(const Json& info) {
     std::printf("Key slots     %zu\n", info.at("slots").size());
     for (const auto& slot : info.at("slots")) {
         const auto& kdf = slot.at("kdf");
-        std::printf("  %-3u %s \"%s\", argon2id %u MiB, %u passes, %u lanes, changed %s\n",
-                    slot.at("id").get<unsigned>(), slot.at("kind").get<std::string>().c_str(),
-                    daemon::printable(slot.at("label").get<std::string>()).c_str(),
+        std::printf("  %-3u %s \"%s\", ", slot.at("id").get<unsigned>(),
+                    slot.at("kind").get<std::string>().c_str(),
+                    daemon::printable(slot.at("label").get<std::string>()).c_str());
+        if (kdf.is_null()) {
+            std::printf("of a kind that this version does not know\n");
+            continue;
+        }
+        std::printf("argon2id %u MiB, %u passes, %u lanes, changed %s\n",
                     kdf.at("memory_kib").get<unsigned>() / 1024, kdf.at("passes").get<unsigned>(),
                     kdf.at("lanes").get<unsigned>(),
                     daemon::printable(slot.at("changed").get<std::string>()).c_str());

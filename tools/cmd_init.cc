@@ -4,15 +4,14 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <map>
 #include <memory>
 #include <optional>
 
-#include "crypto/password_kdf.h"
 #include "encfs/daemon/hardening.h"
 #include "encfs/daemon/volume_create.h"
 #include "encfs/lower/lower_fs.h"
 #include "tools/command.h"
+#include "tools/kdf_choice.h"
 #include "tools/password_source.h"
 #include "tools/progress.h"
 
@@ -22,15 +21,9 @@ namespace {
 struct InitOptions {
     PasswordOptions password;
     std::string cipher = "auto";
-    std::string kdf = "moderate";
+    std::string kdf = kDefaultKdf;
     std::string directory;
     bool quiet = false;
-};
-
-const std::map<std::string, crypto::Argon2Cost> kCosts{
-    {"interactive", crypto::kArgon2Interactive},
-    {"moderate", crypto::kArgon2Moderate},
-    {"sensitive", crypto::kArgon2Sensitive},
 };
 
 crypto::AeadKind chosen_cipher(const std::string& name) {
@@ -51,7 +44,7 @@ daemon::Outcome<volume::Config> make_volume(const InitOptions& options) {
     if (!password) return std::unexpected(password.error());
     volume::NewVolume choice;
     choice.content_cipher = chosen_cipher(options.cipher);
-    choice.cost = kCosts.at(options.kdf);
+    choice.cost = chosen_cost(options.kdf);
     choice.label = "password";
     const Progress progress("Deriving the key");
     return creation->finish(std::move(choice), password->bytes());
@@ -97,13 +90,7 @@ void add_init(CLI::App& root, int& exit_code) {
         ->check(CLI::IsMember({"auto", "aes-256-gcm", "xchacha20-poly1305"}, CLI::ignore_case))
         ->type_name("NAME")
         ->capture_default_str();
-    command
-        ->add_option("--kdf", options->kdf,
-                     "Cost of a password guess: interactive (64 MiB), moderate (256 MiB) or "
-                     "sensitive (1 GiB)")
-        ->check(CLI::IsMember({"interactive", "moderate", "sensitive"}, CLI::ignore_case))
-        ->type_name("NAME")
-        ->capture_default_str();
+    add_kdf_option(*command, options->kdf);
     command->add_flag("-q,--quiet", options->quiet, "Print nothing but errors");
     command->add_option("CIPHERDIR", options->directory, "Empty directory; made if missing")
         ->required();

@@ -17,6 +17,7 @@
 #include "encfs/migrate/volumes.h"
 #include "tools/command.h"
 #include "tools/confirm.h"
+#include "tools/key_source.h"
 #include "tools/migrate_report.h"
 #include "tools/password_source.h"
 #include "tools/progress.h"
@@ -29,7 +30,7 @@ using daemon::FailureKind;
 using daemon::Outcome;
 
 struct MigrateOptions {
-    PasswordOptions password;
+    UnlockOptions unlock;
     PasswordOptions new_password;
     std::string first;   // OLD; NEW where that is alone
     std::string second;  // NEW
@@ -100,11 +101,10 @@ class Migrate {
             return fail(FailureKind::kCipherDir, options_.new_place(),
                         " was begun from another old volume; give that one, or another directory");
         }
-        const auto password =
-            read_password(options_.password, Purpose::kOpen, options_.old_place());
-        if (!password) return std::unexpected(password.error());
+        const auto given = read_credential(options_.unlock, options_.old_place());
+        if (!given) return std::unexpected(given.error());
         const Progress progress("Deriving the key");
-        return old_->unlock(password->bytes(), descriptors_);
+        return old_->unlock(given->view(), descriptors_);
     }
 
     Outcome<migrate::Survey> look() {
@@ -257,7 +257,8 @@ void add_migrate(CLI::App& root, int& exit_code) {
     auto options = std::make_shared<MigrateOptions>();
     auto* command = root.add_subcommand(
         "migrate", "Copy an EncFS volume, or another, into a new volume; can be cut short");
-    add_password_options(*command, options->password);
+    add_unlock_options(*command, options->unlock);
+    add_slot_option(*command, options->unlock);
     command
         ->add_option("--new-passfile", options->new_password.passfile,
                      "Read the new volume's password from the first line of FILE")

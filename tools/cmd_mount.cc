@@ -12,9 +12,9 @@
 #include "encfs/lower/lower_fs.h"
 #include "encfs/migrate/volumes.h"
 #include "tools/command.h"
+#include "tools/key_source.h"
 #include "tools/mount_options.h"
 #include "tools/numbers.h"
-#include "tools/password_source.h"
 #include "tools/progress.h"
 
 namespace extencfs::tools {
@@ -23,7 +23,7 @@ namespace {
 using daemon::Outcome;
 
 struct MountCommand {
-    PasswordOptions password;
+    UnlockOptions unlock;
     std::string cipher_dir;
     std::string mountpoint;
     std::vector<std::string> lists;  // of -o
@@ -194,7 +194,7 @@ ExitCode run(const MountCommand& command) {
     if (auto ended = check_migration(request->cipher_dir, request->mount.read_only); !ended)
         return tell(ended.error());
     const daemon::MountDialogue dialogue{
-        [&command] { return read_password(command.password, Purpose::kOpen, command.cipher_dir); },
+        [&command] { return read_credential(command.unlock, command.cipher_dir); },
         [](const std::string& words) { return std::make_shared<Progress>(words); }};
     const daemon::Service service = [&](const daemon::Ready& ready) {
         return daemon::serve_mount(*request, dialogue, ready);
@@ -272,7 +272,8 @@ void add_mount_options(CLI::App& app, MountCommand& command) {
 void add_mount(CLI::App& root, int& exit_code) {
     auto command = std::make_shared<MountCommand>();
     auto* app = root.add_subcommand("mount", "Mount a volume; returns when it is usable");
-    add_password_options(*app, command->password);
+    add_unlock_options(*app, command->unlock);
+    add_slot_option(*app, command->unlock);
     add_mount_options(*app, *command);
     add_encfs_options(*app, command->legacy);
     app->add_option("CIPHERDIR", command->cipher_dir, "The volume")->required();

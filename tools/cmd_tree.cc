@@ -10,7 +10,7 @@
 
 #include "encfs/daemon/log.h"
 #include "tools/command.h"
-#include "tools/password_source.h"
+#include "tools/key_source.h"
 #include "tools/tree_export.h"
 #include "tools/volume_tree.h"
 
@@ -18,7 +18,7 @@ namespace extencfs::tools {
 namespace {
 
 struct TreeOptions {
-    PasswordOptions password;
+    UnlockOptions unlock;
     daemon::LegacyChoices legacy;
     std::string directory;
     std::vector<std::string> paths;
@@ -106,7 +106,8 @@ void add(CLI::App& root, int& exit_code, const char* name, const char* what, con
          const TreeVerb& verb) {
     auto options = std::make_shared<TreeOptions>();
     auto* command = root.add_subcommand(name, what);
-    add_password_options(*command, options->password);
+    add_unlock_options(*command, options->unlock);
+    add_slot_option(*command, options->unlock);
     command
         ->add_option("-c,--config", options->legacy.config_file,
                      "Of an EncFS volume: its configuration, where it is not in CIPHERDIR")
@@ -118,7 +119,7 @@ void add(CLI::App& root, int& exit_code, const char* name, const char* what, con
     command->footer(std::string("Example:\n  extencfs ") + name + " " + paths.example);
     command->callback([options, verb, &exit_code] {
         const auto tree = VolumeTree::open(options->directory, options->legacy, [&options] {
-            return read_password(options->password, Purpose::kOpen, options->directory);
+            return read_credential(options->unlock, options->directory);
         });
         exit_code = tree ? verb(**tree, *options) : tell(tree.error());
     });

@@ -9,14 +9,15 @@
 #include "encfs/lower/fd.h"
 
 namespace extencfs::tools {
+namespace {
 
-daemon::Outcome<bool> confirm(const std::string& question) {
+// `without`: what to do where nobody can be asked.
+daemon::Outcome<std::string> ask(const std::string& text, const char* without) {
     const lower::Fd terminal(::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY));
     if (!terminal) {
-        return daemon::fail(daemon::FailureKind::kOther,
-                            "there is no terminal to ask on; give --yes to go on without");
+        return daemon::fail(daemon::FailureKind::kOther, "there is no terminal to ask on; ",
+                            without);
     }
-    const std::string text = question + " [y/N] ";
     (void)!::write(terminal.get(), text.data(), text.size());
     std::string answer;
     constexpr std::size_t kMost = 64;
@@ -26,7 +27,22 @@ daemon::Outcome<bool> confirm(const std::string& question) {
         if (got <= 0 || letter == '\n') break;
         answer += letter;
     }
-    return answer == "y" || answer == "Y" || answer == "yes";
+    return answer;
+}
+
+}  // namespace
+
+daemon::Outcome<bool> confirm(const std::string& question) {
+    const auto answer = ask(question + " [y/N] ", "give --yes to go on without");
+    if (!answer) return std::unexpected(answer.error());
+    return *answer == "y" || *answer == "Y" || *answer == "yes";
+}
+
+daemon::Outcome<bool> confirm_word(const std::string& statement, const std::string& word) {
+    const auto answer = ask(statement + "\nType the word \"" + word + "\" to go on: ",
+                            "do this where somebody can confirm it");
+    if (!answer) return std::unexpected(answer.error());
+    return *answer == word;
 }
 
 }  // namespace extencfs::tools

@@ -40,7 +40,7 @@ bool is_configuration(std::string_view entry) {
 
 Outcome<std::unique_ptr<VolumeTree>> VolumeTree::open(
     const std::string& directory, const daemon::LegacyChoices& legacy,
-    const std::function<Outcome<crypto::SecretBytes>()>& read_password) {
+    const std::function<Outcome<daemon::Credential>()>& read_password) {
     if (auto hardened = daemon::harden_process(); !hardened)
         return std::unexpected(hardened.error());
     std::unique_ptr<VolumeTree> tree(new VolumeTree);
@@ -51,9 +51,9 @@ Outcome<std::unique_ptr<VolumeTree>> VolumeTree::open(
     bool shared = false;
     if (auto held = tree->source_->reserve(true, shared); !held)
         return std::unexpected(held.error());
-    const auto password = read_password();
-    if (!password) return std::unexpected(password.error());
-    if (auto opened = tree->source_->unlock(password->bytes()); !opened)
+    const auto given = read_password();
+    if (!given) return std::unexpected(given.error());
+    if (auto opened = tree->source_->unlock(given->view()); !opened)
         return std::unexpected(opened.error());
     auto maker = tree->source_->format();
     if (!maker) return std::unexpected(maker.error());

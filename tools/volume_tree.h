@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "crypto/secret.h"
 #include "encfs/core/filesystem.h"
+#include "encfs/daemon/credential.h"
 #include "encfs/daemon/failure.h"
 #include "encfs/daemon/volume_source.h"
 
@@ -27,7 +27,7 @@ class VolumeTree {
     // `read_password`: asked once it is known that there is a volume. ERRORS: those of a mount.
     static daemon::Outcome<std::unique_ptr<VolumeTree>> open(
         const std::string& directory, const daemon::LegacyChoices& legacy,
-        const std::function<daemon::Outcome<crypto::SecretBytes>()>& read_password);
+        const std::function<daemon::Outcome<daemon::Credential>()>& read_password);
     ~VolumeTree();
     VolumeTree(const VolumeTree&) = delete;
     VolumeTree& operator=(const VolumeTree&) = delete;

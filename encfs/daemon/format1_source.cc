@@ -31,8 +31,8 @@ Outcome<void> Format1Source::reserve(bool read_only, bool& shared) {
     return {};
 }
 
-Outcome<void> Format1Source::unlock(Bytes password) {
-    auto unlocked = VolumeOnDisk::unlock(copies_, password);
+Outcome<void> Format1Source::unlock(const volume::OpeningSecret& secret) {
+    auto unlocked = VolumeOnDisk::unlock(copies_, secret);
     if (!unlocked) return std::unexpected(unlocked.error());
     unlocked_ = std::move(*unlocked);
     return {};
@@ -63,6 +63,8 @@ Outcome<void> Format1Source::begin_writing() {
 
 Outcome<core::FormatMaker> Format1Source::format() {
     auto keys = volume::VolumeKeys::derive(unlocked_->config, unlocked_->volume_key.bytes());
+    // Nothing that the mount does needs the volume key again, and it may last for months.
+    unlocked_.reset();
     if (!keys) {
         return fail(FailureKind::kDamage, "the volume's keys cannot be derived (",
                     keys.error().detail, "); restore extencfs.conf from a backup of the volume");

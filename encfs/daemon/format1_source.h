@@ -20,7 +20,7 @@ class Format1Source final : public VolumeSource {
         return {id.begin(), id.end()};
     }
     Outcome<void> reserve(bool read_only, bool& shared) override;
-    Outcome<void> unlock(Bytes password) override;
+    Outcome<void> unlock(const volume::OpeningSecret& secret) override;
     void mend(Log& log) override;
     bool was_clean() const override { return was_clean_; }
     Outcome<void> begin_writing() override;

@@ -45,8 +45,12 @@ Outcome<void> LegacySource::reserve(bool read_only, bool& shared) {
                 " is in use by another mount; unmount that, or mount it read-only with --ro");
 }
 
-Outcome<void> LegacySource::unlock(Bytes password) {
-    auto volume = unlock_legacy(config_, password, choices_);
+Outcome<void> LegacySource::unlock(const volume::OpeningSecret& secret) {
+    if (secret.kind != volume::SlotKind::kPassword || secret.slot) {
+        return fail(FailureKind::kKeySlot, disk_.path(),
+                    " is a volume of EncFS, which has one password and no other keys; give that");
+    }
+    auto volume = unlock_legacy(config_, secret.bytes, choices_);
     if (!volume) return std::unexpected(volume.error());
     volume_ = std::move(*volume);
     return {};

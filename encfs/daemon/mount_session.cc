@@ -36,10 +36,10 @@ Outcome<std::unique_ptr<VolumeSource>> prepare(lower::LowerFs& fs, MountRequest&
 }
 
 Outcome<void> unlock(VolumeSource& volume, const MountDialogue& dialogue) {
-    const auto password = dialogue.read_password();
-    if (!password) return std::unexpected(password.error());
+    const auto given = dialogue.read_password();
+    if (!given) return std::unexpected(given.error());
     const auto shown = dialogue.waiting("Deriving the key");
-    return volume.unlock(password->bytes());
+    return volume.unlock(given->view());
 }
 
 // The rest is for the kernel's device, sockets, logs and one descriptor of each request at work.

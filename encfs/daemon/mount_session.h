@@ -7,8 +7,8 @@
 #include <memory>
 #include <string>
 
-#include "crypto/secret.h"
 #include "encfs/daemon/background.h"
+#include "encfs/daemon/credential.h"
 #include "encfs/daemon/failure.h"
 #include "encfs/daemon/fast_path.h"
 #include "encfs/daemon/mountpoint.h"
@@ -36,7 +36,7 @@ struct MountRequest {
 
 // What the mount asks of the command that started it.
 struct MountDialogue {
-    std::function<Outcome<crypto::SecretBytes>()> read_password;
+    std::function<Outcome<Credential>()> read_password;
     // Something to look at while the key is derived; gone when the result is.
     std::function<std::shared_ptr<void>(const std::string& words)> waiting;
 };

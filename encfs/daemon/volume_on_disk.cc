@@ -11,6 +11,8 @@
 
 #include "crypto/encoding.h"
 #include "crypto/random.h"
+#include "encfs/daemon/config_change.h"
+#include "encfs/volume/slots.h"
 
 namespace extencfs::daemon {
 namespace {
@@ -34,6 +36,36 @@ Failure from_volume_error(const volume::Error& error, const std::string& name) {
             return {FailureKind::kDamage, name + " is damaged (" + error.detail +
                                               "); restore it from a backup of the volume"};
     }
+}
+
+Failure wrong_secret(const volume::OpeningSecret& secret) {
+    const std::string where =
+        secret.slot ? "key slot " + std::to_string(*secret.slot) : "a key slot of this volume";
+    switch (secret.kind) {
+        case volume::SlotKind::kKeyfile:
+            return {FailureKind::kWrongPassword,
+                    "the key file does not open " + where + "; give another"};
+        case volume::SlotKind::kRecovery:
+            return {FailureKind::kWrongPassword,
+                    "the recovery key is whole, but does not open " + where + "; give another"};
+        default:
+            return {FailureKind::kWrongPassword,
+                    secret.slot ? "the password does not open " + where + "; try again"
+                                : "the password is wrong; try again"};
+    }
+}
+
+// Which slots there are, and of which kind, anybody can read: telling it gives nothing away.
+Outcome<void> check_named_slot(const volume::Config& config, const volume::OpeningSecret& secret) {
+    if (!secret.slot) return {};
+    const volume::KeySlot* slot = volume::find_slot(config, *secret.slot);
+    if (slot == nullptr) {
+        return fail(FailureKind::kKeySlot, "the volume has no key slot ",
+                    std::to_string(*secret.slot), "; 'extencfs key list' shows those it has");
+    }
+    if (slot->kind == secret.kind) return {};
+    return fail(FailureKind::kKeySlot, "key slot ", std::to_string(*secret.slot), " is of type ",
+                slot->kind_name, "; give what opens that, or another slot");
 }
 
 Failure no_volume(const std::string& path) {
@@ -109,17 +141,24 @@ Outcome<ConfigCopies> VolumeOnDisk::read_config() const {
     return copies;
 }
 
-Outcome<UnlockedVolume> VolumeOnDisk::unlock(const ConfigCopies& copies, Bytes password) {
+Outcome<UnlockedVolume> VolumeOnDisk::unlock(const ConfigCopies& copies,
+                                             const volume::OpeningSecret& secret) {
+    if (auto there = check_named_slot(copies.usable.front().config, secret); !there) {
+        return std::unexpected(there.error());
+    }
     std::optional<Failure> first;
     std::vector<std::string> notices = copies.notices;
     for (const ConfigCopy& copy : copies.usable) {
         const bool is_first = &copy == &copies.usable.front();
         if (!is_first && copy.text == copies.usable.front().text) break;
-        auto key = volume::unlock(copy.config, password);
-        if (key) {
-            return UnlockedVolume{copy.config, copy.text, std::move(*key), std::move(notices)};
+        auto opened = volume::open_slot(copy.config, secret);
+        if (opened) {
+            return UnlockedVolume{copy.config, copy.text, std::move(opened->volume_key),
+                                  opened->slot, std::move(notices)};
         }
-        const Failure failure = from_volume_error(key.error(), copy.name);
+        const Failure failure = opened.error().kind == volume::ErrorKind::kWrongPassword
+                                    ? wrong_secret(secret)
+                                    : from_volume_error(opened.error(), copy.name);
         if (is_first) first = failure;
         if (failure.kind != FailureKind::kWrongPassword && failure.kind != FailureKind::kDamage) {
             return std::unexpected(failure);
@@ -176,6 +215,15 @@ Outcome<void> VolumeOnDisk::replace(const char* name, const std::string& text,
     return {};
 }
 
+Outcome<void> VolumeOnDisk::write_copy(const char* name, const std::string& text) const {
+    return replace(name, text, lower::RenameMode::kReplace);
+}
+
+bool VolumeOnDisk::has_text(const char* name, const std::string& text) const {
+    const auto present = read_text(name);
+    return present && *present == text;
+}
+
 Outcome<void> VolumeOnDisk::write_config(const std::string& text) const {
     for (const char* name : {volume::kConfigName, volume::kConfigBackupName}) {
         if (auto done = replace(name, text, lower::RenameMode::kReplace); !done) return done;
@@ -191,26 +239,32 @@ Outcome<void> VolumeOnDisk::write_first_config(const std::string& text) const {
 }
 
 Outcome<std::vector<std::string>> VolumeOnDisk::repair_config(const std::string& text) const {
+    ReplacedFiles replaced = ReplacedFiles::hold(*this);
     remove_leftovers();
     std::vector<std::string> rewritten;
     for (const char* name : {volume::kConfigName, volume::kConfigBackupName}) {
-        const auto present = read_text(name);
-        if (present && *present == text) continue;
+        if (has_text(name, text)) continue;
         if (auto done = replace(name, text, lower::RenameMode::kReplace); !done) {
             return std::unexpected(done.error());
         }
         rewritten.emplace_back(name);
     }
+    // What cannot be overwritten is told by the commands that change keys, not by each mount.
+    (void)replaced.overwrite(*this);
     return rewritten;
 }
 
-void VolumeOnDisk::remove_leftovers() const {
-    std::vector<std::string> leftovers;
+std::vector<std::string> VolumeOnDisk::leftovers() const {
+    std::vector<std::string> names;
     (void)fs_->list(root_.get(), [&](const lower::DirEntry& entry) {
-        if (entry.name.starts_with(volume::kConfigTempPrefix)) leftovers.emplace_back(entry.name);
+        if (entry.name.starts_with(volume::kConfigTempPrefix)) names.emplace_back(entry.name);
         return true;
     });
-    for (const std::string& name : leftovers) (void)fs_->unlink(root_.get(), name);
+    return names;
+}
+
+void VolumeOnDisk::remove_leftovers() const {
+    for (const std::string& name : leftovers()) (void)fs_->unlink(root_.get(), name);
 }
 
 bool VolumeOnDisk::folds_case(const std::string& name) const {

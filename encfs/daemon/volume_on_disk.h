@@ -32,6 +32,7 @@ struct UnlockedVolume {
     volume::Config config;
     std::string text;
     crypto::Key256 volume_key;
+    std::uint32_t slot;  // that opened
     std::vector<std::string> notices;
 };
 
@@ -51,20 +52,27 @@ class VolumeOnDisk {
     // readable), kUnsupported.
     Outcome<ConfigCopies> read_config() const;
 
-    // Opens the first copy that `password` opens and authenticates. A second copy is tried only
+    // Opens the first copy that `secret` opens and authenticates. A second copy is tried only
     // where it can not bring a removed password back: after damage, or where it has the same
-    // revision. ERRORS: kWrongPassword, kDamage, kKeyDerivation, kUnsupported.
-    static Outcome<UnlockedVolume> unlock(const ConfigCopies& copies, Bytes password);
+    // revision. ERRORS: kWrongPassword, kDamage, kKeyDerivation, kUnsupported, kKeySlot (the slot
+    // that it names is missing, or of another kind).
+    static Outcome<UnlockedVolume> unlock(const ConfigCopies& copies,
+                                          const volume::OpeningSecret& secret);
 
     // Makes both copies say `text`, one after the other, each by a temporary file, fsync, rename
     // and fsync of the directory, and reads them back. At every moment one whole copy is there.
     // REQUIRES: the writer lock. ERRORS: kConfigWrite.
     Outcome<void> write_config(const std::string& text) const;
+    // The same for one of the two copies; after an error, has_text() tells which of both is there.
+    // ERRORS: kConfigWrite.
+    Outcome<void> write_copy(const char* name, const std::string& text) const;
+    bool has_text(const char* name, const std::string& text) const;
     // As write_config, for a new volume: refuses to replace an extencfs.conf. ERRORS: kCipherDir
     // too.
     Outcome<void> write_first_config(const std::string& text) const;
-    // Rewrites copies that differ from `text` and removes temporary files of an interrupted change.
-    // Returns the names that were rewritten. REQUIRES: the writer lock.
+    // Rewrites copies that differ from `text` and removes temporary files of an interrupted change;
+    // overwrites the bytes of both once they have no name. Returns the names that were rewritten.
+    // REQUIRES: the writer lock.
     Outcome<std::vector<std::string>> repair_config(const std::string& text) const;
 
     // Refuses a lower directory that folds case where the volume's names need it not to.
@@ -74,6 +82,8 @@ class VolumeOnDisk {
     // Whether `name` and its other-case spelling are one entry.
     bool folds_case(const std::string& name) const;
 
+    // Names of temporary files that an interrupted init or configuration change left.
+    std::vector<std::string> leftovers() const;
     // Removes temporary files that an interrupted init or configuration change left.
     // REQUIRES: the writer lock.
     void remove_leftovers() const;

@@ -9,6 +9,7 @@
 #include "encfs/core/volume_format.h"
 #include "encfs/daemon/failure.h"
 #include "encfs/lower/lower_fs.h"
+#include "encfs/volume/config.h"
 
 namespace extencfs::daemon {
 
@@ -34,15 +35,16 @@ class VolumeSource {
     // Takes what keeps a second writer out. Sets `shared` where a writer is at work beside a
     // read-only mount. ERRORS: kLocked, kCipherDir.
     virtual Outcome<void> reserve(bool read_only, bool& shared) = 0;
-    // ERRORS: kWrongPassword, kDamage, kKeyDerivation, kUnsupported.
-    virtual Outcome<void> unlock(Bytes password) = 0;
+    // ERRORS: kWrongPassword, kDamage, kKeyDerivation, kUnsupported, kKeySlot.
+    virtual Outcome<void> unlock(const volume::OpeningSecret& secret) = 0;
     // What is to be told, and put right, once it is unlocked.
     virtual void mend(Log& log) = 0;
     // Whether the last writer ended in order.
     virtual bool was_clean() const = 0;
     // Before the first change. ERRORS: kCipherDir.
     virtual Outcome<void> begin_writing() = 0;
-    // REQUIRES: unlock(); once. ERRORS: kDamage.
+    // Drops the volume's key, which is needed for nothing else. REQUIRES: unlock(); once.
+    // ERRORS: kDamage.
     virtual Outcome<core::FormatMaker> format() = 0;
     // After the last change, all of which is durable. ERRORS: kCipherDir.
     virtual Outcome<void> end_clean() = 0;

@@ -84,8 +84,8 @@ std::uint64_t OldVolume::identity() const {
     return identity_of(source_->identity());
 }
 
-Outcome<void> OldVolume::unlock(Bytes password, std::size_t max_descriptors) {
-    if (auto opened = source_->unlock(password); !opened) return opened;
+Outcome<void> OldVolume::unlock(const volume::OpeningSecret& secret, std::size_t max_descriptors) {
+    if (auto opened = source_->unlock(secret); !opened) return opened;
     // A change that was cut short in it is told of, as it is not mended here.
     daemon::Log log;
     source_->mend(log);

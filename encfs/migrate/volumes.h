@@ -40,7 +40,7 @@ class OldVolume {
     std::uint64_t identity() const;
     int root_fd() const { return source_->root_fd(); }
     // ERRORS: kWrongPassword, kDamage, kKeyDerivation, kUnsupported, kOther.
-    Outcome<void> unlock(Bytes password, std::size_t max_descriptors);
+    Outcome<void> unlock(const volume::OpeningSecret& secret, std::size_t max_descriptors);
     // REQUIRES: unlock().
     core::Filesystem& filesystem() { return *filesystem_; }
     LeftOutNames& left_out() { return *left_out_; }

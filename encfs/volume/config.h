@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,18 +18,21 @@
 
 namespace extencfs::volume {
 
-// A way to the volume key. The list is open: kinds come with the key commands.
-enum class SlotKind { kPassword };
+// What opens a slot (FORMAT.md "Key slots"). The list on the disk is open: a slot of a kind that
+// this program does not know is kForeign, shown and kept as it is, and never tried.
+enum class SlotKind : std::uint8_t { kPassword, kKeyfile, kRecovery, kForeign };
 
 struct KeySlot {
     std::uint32_t id = 0;  // never reused in a volume
     SlotKind kind = SlotKind::kPassword;
+    std::string kind_name = "password";  // as it is on the disk
     std::string label;
     std::string created;  // RFC 3339, UTC
     std::string changed;
-    crypto::Argon2Cost cost{};
+    crypto::Argon2Cost cost{};  // this and what follows: not of kForeign
     ByteArray<32> salt{};
-    ByteVector wrapped;  // nonce 24 || wrapped volume key 32 || tag 16
+    ByteVector wrapped;   // nonce 24 || wrapped volume key 32 || tag 16
+    std::string foreign;  // of kForeign only: the whole slot in canonical form
 };
 
 // A content key generation, wrapped under the volume key.
@@ -69,13 +73,30 @@ struct NewVolume {
 };
 Result<Config> new_config(const NewVolume& choice, Bytes password, crypto::Key256& volume_key);
 
-// Tries every password slot; then checks `auth`.
-// ERRORS: kWrongPassword (no slot opens), kDamaged (a slot opened but `auth` does not match: the
-// configuration was changed by somebody without the key), kNoMemory (Argon2).
-Result<crypto::Key256> unlock(const Config& config, Bytes password);
+// What somebody has to open a volume with. A password alone converts.
+struct OpeningSecret {
+    // NOLINTNEXTLINE(google-explicit-constructor)
+    OpeningSecret(Bytes password) : bytes(password) {}
+    OpeningSecret(SlotKind of_kind, Bytes secret, std::optional<std::uint32_t> only = {})
+        : kind(of_kind), bytes(secret), slot(only) {}
 
-// Adds a password slot wrapping `volume_key`. The caller serializes and writes.
-Result<std::uint32_t> add_password_slot(Config& config, BytesN<32> volume_key, Bytes password,
-                                        const crypto::Argon2Cost& cost, std::string label);
+    SlotKind kind = SlotKind::kPassword;
+    Bytes bytes;                        // key file and recovery key: as slots.h makes them
+    std::optional<std::uint32_t> slot;  // only this one is tried
+};
+
+struct OpenedSlot {
+    crypto::Key256 volume_key;
+    std::uint32_t slot = 0;
+};
+
+// Tries every slot of the secret's kind (or the one that is named), in order; then checks `auth`.
+// ERRORS: kWrongPassword (no such slot opens), kDamaged (a slot opened but `auth` does not match:
+// the configuration was changed by somebody without the key), kNoMemory (Argon2).
+Result<OpenedSlot> open_slot(const Config& config, const OpeningSecret& secret);
+// Whether the holder of that key wrote the configuration.
+bool is_authentic(const Config& config, BytesN<32> volume_key);
+// The key alone.
+Result<crypto::Key256> unlock(const Config& config, const OpeningSecret& secret);
 
 }  // namespace extencfs::volume

@@ -10,6 +10,7 @@
 #include "crypto/encoding.h"
 #include "encfs/volume/crypto_errors.h"
 #include "encfs/volume/features.h"
+#include "encfs/volume/json_reader.h"
 #include "encfs/volume/key_slot.h"
 #include "encfs/volume/wire.h"
 
@@ -33,13 +34,14 @@ constexpr std::array kEncodings{
     Word<NameEncoding>{NameEncoding::kBase64Url, "base64url"},
     Word<NameEncoding>{NameEncoding::kBase32Hex, "base32hex"},
 };
-constexpr std::array kSlotKinds{Word<SlotKind>{SlotKind::kPassword, "password"}};
+constexpr std::array kSlotKinds{
+    Word<SlotKind>{SlotKind::kPassword, "password"},
+    Word<SlotKind>{SlotKind::kKeyfile, "keyfile"},
+    Word<SlotKind>{SlotKind::kRecovery, "recovery"},
+};
 
 constexpr std::string_view kFormat = "extencfs";
 constexpr std::string_view kArgon2id = "argon2id";
-// The largest whole number that every JSON reader keeps exactly.
-constexpr std::uint64_t kMaxNumber = (std::uint64_t{1} << 53) - 1;
-constexpr std::uint64_t kMaxU32 = 0xffffffff;
 constexpr std::size_t kMaxFeatures = 64;
 
 template <typename Words, typename Value>
@@ -58,12 +60,13 @@ json kdf_json(const crypto::Argon2Cost& cost) {
 
 json slot_parameters_json(const KeySlot& slot) {
     return {{"id", slot.id},
-            {"kind", text_for(kSlotKinds, slot.kind)},
+            {"kind", slot.kind_name},
             {"kdf", kdf_json(slot.cost)},
             {"salt", crypto::base64url_encode(slot.salt)}};
 }
 
 json slot_json(const KeySlot& slot) {
+    if (slot.kind == SlotKind::kForeign) return json::parse(slot.foreign, nullptr, false);
     json out = slot_parameters_json(slot);
     out["label"] = slot.label;
     out["created"] = slot.created;
@@ -100,123 +103,6 @@ std::string dump(const json& value, int indent) {
 
 // ---- JSON to structure ----
 
-// The first thing that was wrong; later ones are its consequences.
-class Problem {
-  public:
-    void damaged(const std::string& where, const char* what) {
-        set(ErrorKind::kDamaged, where, what);
-    }
-    void unsupported(const std::string& where, const char* what) {
-        set(ErrorKind::kUnsupported, where, what);
-    }
-    bool seen() const { return first_.has_value(); }
-    std::unexpected<Error> take() { return std::unexpected(std::move(*first_)); }
-
-  private:
-    void set(ErrorKind kind, const std::string& where, const char* what) {
-        if (!first_) first_ = Error{kind, "configuration: " + where + ": " + what};
-    }
-    std::optional<Error> first_;
-};
-
-const json kNothing;
-
-// One JSON object whose members are all accounted for. After a problem, values are defaults.
-class ObjectReader {
-  public:
-    ObjectReader(const json& object, std::string where, Problem& problem)
-        : object_(object), where_(std::move(where)), problem_(problem) {
-        if (!object.is_object()) problem_.damaged(where_, "not an object");
-    }
-
-    const json& member(const char* name) {
-        known_.insert(name);
-        if (!object_.is_object()) return kNothing;
-        const auto found = object_.find(name);
-        if (found != object_.end()) return *found;
-        problem_.damaged(path(name), "missing");
-        return kNothing;
-    }
-
-    std::uint64_t number(const char* name, std::uint64_t least, std::uint64_t most) {
-        const json& value = member(name);
-        if (!value.is_number_unsigned()) {
-            problem_.damaged(path(name), "not a whole number");
-            return least;
-        }
-        const auto found = value.get<std::uint64_t>();
-        if (found >= least && found <= most) return found;
-        problem_.damaged(path(name), "out of range");
-        return least;
-    }
-    std::uint32_t number32(const char* name, std::uint32_t least) {
-        return static_cast<std::uint32_t>(number(name, least, kMaxU32));
-    }
-
-    std::string text(const char* name) {
-        const json& value = member(name);
-        if (value.is_string()) return value.get<std::string>();
-        problem_.damaged(path(name), "not a text");
-        return {};
-    }
-    std::string label(const char* name) {
-        std::string value = text(name);
-        if (!is_label(value)) problem_.damaged(path(name), "not short printable text");
-        return value;
-    }
-
-    template <typename Words>
-    auto word(const char* name, const Words& words) {
-        const std::string value = text(name);
-        for (const auto& known : words) {
-            if (known.text == value) return known.value;
-        }
-        problem_.unsupported(path(name), "unknown value");
-        return words[0].value;
-    }
-
-    ByteVector bytes(const char* name, std::size_t size) {
-        auto value = crypto::base64url_decode(text(name));
-        if (value && value->size() == size) return std::move(*value);
-        problem_.damaged(path(name), "not base64url of the right length");
-        return ByteVector(size);
-    }
-    template <std::size_t N>
-    ByteArray<N> byte_array(const char* name) {
-        return get_bytes<N>(bytes(name, N), 0);
-    }
-    ByteArray<16> hex16(const char* name) {
-        const auto value = crypto::hex_decode(text(name));
-        if (value && value->size() == 16) return get_bytes<16>(*value, 0);
-        problem_.damaged(path(name), "not 16 bytes in hexadecimal");
-        return {};
-    }
-
-    // The elements of an array of `least` to `most`; none after a problem.
-    const json& array(const char* name, std::size_t least, std::size_t most) {
-        static const json kEmpty = json::array();
-        const json& value = member(name);
-        if (value.is_array() && value.size() >= least && value.size() <= most) return value;
-        problem_.damaged(path(name), "not a list of the right length");
-        return kEmpty;
-    }
-
-    void no_other_members() {
-        if (!object_.is_object()) return;
-        for (const auto& [name, value] : object_.items()) {
-            if (!known_.contains(name)) problem_.unsupported(where_, "unknown member");
-        }
-    }
-
-    std::string path(const char* name) const { return where_.empty() ? name : where_ + "." + name; }
-
-  private:
-    const json& object_;
-    std::string where_;
-    Problem& problem_;
-    std::set<std::string, std::less<>> known_;
-};
-
 // "2026-01-31T23:59:59Z": the shape, not the calendar; times are for people.
 bool is_time(std::string_view text) {
     constexpr std::string_view kShape = "dddd-dd-ddTdd:dd:ddZ";
@@ -244,14 +130,56 @@ crypto::Argon2Cost read_kdf(const json& value, const std::string& where, Problem
     return cost;
 }
 
+constexpr std::size_t kMaxForeignSlot = 16 * 1024;  // bytes in canonical form
+constexpr int kMaxForeignDepth = 4;                 // of lists and objects, the slot itself too
+
+bool is_printable(std::string_view text) {
+    return std::ranges::none_of(
+        text, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+}
+
+// What has one canonical form, whoever writes it.
+bool has_canonical_form(const json& value, int depth) {
+    if (value.is_boolean()) return true;
+    if (value.is_string()) return is_printable(value.get_ref<const std::string&>());
+    if (value.is_number()) {
+        return value.is_number_unsigned() && value.get<std::uint64_t>() <= kMaxNumber;
+    }
+    if (!value.is_structured() || depth == kMaxForeignDepth) return false;
+    for (const auto& item : value.items()) {
+        if (value.is_object() && !is_printable(item.key())) return false;
+        if (!has_canonical_form(item.value(), depth + 1)) return false;
+    }
+    return true;
+}
+
+bool is_kind_name(std::string_view name) {
+    constexpr std::size_t kMost = 32;
+    return !name.empty() && name.size() <= kMost && std::ranges::all_of(name, [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+    });
+}
+
 KeySlot read_slot(const json& value, const std::string& where, Problem& problem) {
     ObjectReader in(value, where, problem);
     KeySlot slot;
     slot.id = in.number32("id", 1);
-    slot.kind = in.word("kind", kSlotKinds);
+    slot.kind_name = in.text("kind");
+    if (!is_kind_name(slot.kind_name)) problem.damaged(in.path("kind"), "not the name of a kind");
+    const auto* known = std::ranges::find(kSlotKinds, slot.kind_name, &Word<SlotKind>::text);
+    slot.kind = known == kSlotKinds.end() ? SlotKind::kForeign : known->value;
     slot.label = in.label("label");
     slot.created = read_time(in, "created", problem);
     slot.changed = read_time(in, "changed", problem);
+    if (slot.kind == SlotKind::kForeign) {
+        if (!has_canonical_form(value, 0)) {
+            problem.damaged(where, "no canonical form");
+            return slot;
+        }
+        slot.foreign = dump(value, -1);
+        if (slot.foreign.size() > kMaxForeignSlot) problem.damaged(where, "above 16 KiB");
+        return slot;
+    }
     slot.cost = read_kdf(in.member("kdf"), in.path("kdf"), problem);
     slot.salt = in.byte_array<32>("salt");
     slot.wrapped = in.bytes("wrapped", kWrappedKeySize);
@@ -274,7 +202,7 @@ std::string element_path(const char* name, std::size_t index) {
 
 void read_slots(ObjectReader& in, Config& config, Problem& problem) {
     std::uint32_t before = 0;
-    for (const json& value : in.array("slots", 1, kMaxSlots)) {
+    for (const json& value : in.array("slots", 0, kMaxSlots)) {
         const std::string where = element_path("slots", config.slots.size());
         config.slots.push_back(read_slot(value, where, problem));
         if (config.slots.back().id <= before) problem.damaged(where, "ids do not ascend");
@@ -356,6 +284,10 @@ Result<Config> read_config(const json& parsed) {
 }
 
 }  // namespace
+
+std::string_view slot_kind_name(SlotKind kind) {
+    return text_for(kSlotKinds, kind);
+}
 
 std::string canonical_config(const Config& config) {
     return dump(config_json(config), -1);

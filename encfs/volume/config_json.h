@@ -13,6 +13,8 @@ constexpr std::size_t kMaxConfigText = 1024 * 1024;
 constexpr std::size_t kMaxSlots = 32;
 constexpr std::size_t kMaxGenerations = 256;
 constexpr std::size_t kMaxLabel = 128;  // bytes of UTF-8
+// The largest whole number that every JSON reader keeps exactly.
+constexpr std::uint64_t kMaxNumber = (std::uint64_t{1} << 53) - 1;
 
 // Members in ascending order, no spaces, without `auth`: what the MAC covers.
 std::string canonical_config(const Config& config);
@@ -20,6 +22,9 @@ std::string canonical_config(const Config& config);
 std::string canonical_slot_parameters(const KeySlot& slot);
 // The file: indented, with `auth` as it stands in `config`.
 std::string readable_config(const Config& config);
+
+// "password" and so on. REQUIRES: not kForeign.
+std::string_view slot_kind_name(SlotKind kind);
 
 // UTF-8 of at most kMaxLabel bytes without control characters.
 bool is_label(std::string_view text);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "crypto/aead.h"
 #include "crypto/kdf.h"
 #include "encfs/volume/config_json.h"
 #include "encfs/volume/crypto_errors.h"
@@ -33,12 +34,12 @@ ByteArray<23> generation_aad(std::uint32_t number, BytesN<16> volume_id) {
     return aad;
 }
 
-Result<crypto::Key256> key_encryption_key(const KeySlot& slot, Bytes password) {
+Result<crypto::Key256> key_encryption_key(const KeySlot& slot, Bytes secret) {
     if (!crypto::argon2_cost_is_acceptable(slot.cost)) {
         return fail(ErrorKind::kBadParameter, "key slot: Argon2id cost out of range");
     }
     crypto::Key256 key;
-    auto made = crypto::argon2id(password, slot.salt, slot.cost, key.mutable_bytes());
+    auto made = crypto::argon2id(secret, slot.salt, slot.cost, key.mutable_bytes());
     if (!made) return from_crypto(made.error(), "key slot: Argon2id");
     return key;
 }
@@ -52,25 +53,26 @@ crypto::Key256 generation_wrap_key(BytesN<32> volume_key) {
 }  // namespace
 
 Result<void> wrap_volume_key(KeySlot& slot, BytesN<16> volume_id, BytesN<32> volume_key,
-                             Bytes password) {
-    auto key = key_encryption_key(slot, password);
+                             Bytes secret) {
+    auto key = key_encryption_key(slot, secret);
     if (!key) return std::unexpected(key.error());
     auto box = seal_box(key->bytes(), slot_aad(slot, volume_id), volume_key, "key slot");
+    crypto::forget_thread_keys();
     if (!box) return std::unexpected(box.error());
     slot.wrapped = std::move(*box);
     return {};
 }
 
-Result<crypto::Key256> unwrap_volume_key(const KeySlot& slot, BytesN<16> volume_id,
-                                         Bytes password) {
-    auto key = key_encryption_key(slot, password);
+Result<crypto::Key256> unwrap_volume_key(const KeySlot& slot, BytesN<16> volume_id, Bytes secret) {
+    auto key = key_encryption_key(slot, secret);
     if (!key) return std::unexpected(key.error());
     crypto::Key256 volume_key;
     auto opened = open_box(key->bytes(), slot_aad(slot, volume_id), slot.wrapped,
                            volume_key.mutable_bytes(), "key slot");
+    crypto::forget_thread_keys();
     if (!opened && opened.error().kind == ErrorKind::kDamaged) {
         // A wrong password and a changed slot cannot be told apart.
-        return fail(ErrorKind::kWrongPassword, "no key slot opens with this password");
+        return fail(ErrorKind::kWrongPassword, "no key slot opens");
     }
     if (!opened) return std::unexpected(opened.error());
     return volume_key;
@@ -81,6 +83,7 @@ Result<WrappedGeneration> wrap_generation(std::uint32_t number, BytesN<16> volum
     const crypto::Key256 key = generation_wrap_key(volume_key);
     auto box =
         seal_box(key.bytes(), generation_aad(number, volume_id), generation_key, "generation key");
+    crypto::forget_thread_keys();
     if (!box) return std::unexpected(box.error());
     return WrappedGeneration{.number = number, .wrapped = std::move(*box)};
 }
@@ -91,6 +94,7 @@ Result<crypto::Key256> unwrap_generation(const WrappedGeneration& generation, By
     crypto::Key256 generation_key;
     auto opened = open_box(key.bytes(), generation_aad(generation.number, volume_id),
                            generation.wrapped, generation_key.mutable_bytes(), "generation key");
+    crypto::forget_thread_keys();
     if (!opened) return std::unexpected(opened.error());
     return generation_key;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the volume key and the generation keys are wrapped (FORMAT.md "Keys"). Inside encfs/volume
-// only.
+// How the volume key and the generation keys are wrapped (FORMAT.md "Keys"). No wrapping key is
+// kept after a call. Inside encfs/volume only.
 #pragma once
 
 #include "encfs/volume/config.h"
@@ -12,9 +12,9 @@ constexpr std::size_t kWrappedKeySize = 24 + 32 + 16;
 // Fills slot.wrapped. REQUIRES: id, kind, cost and salt are set.
 // ERRORS: kBadParameter (cost), kNoMemory, kInternal.
 Result<void> wrap_volume_key(KeySlot& slot, BytesN<16> volume_id, BytesN<32> volume_key,
-                             Bytes password);
+                             Bytes secret);
 // ERRORS: kWrongPassword, kBadParameter (cost), kNoMemory, kInternal.
-Result<crypto::Key256> unwrap_volume_key(const KeySlot& slot, BytesN<16> volume_id, Bytes password);
+Result<crypto::Key256> unwrap_volume_key(const KeySlot& slot, BytesN<16> volume_id, Bytes secret);
 
 // ERRORS: kNoMemory, kInternal; unwrapping also kDamaged.
 Result<WrappedGeneration> wrap_generation(std::uint32_t number, BytesN<16> volume_id,

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "encfs/daemon/volume_create.h"
+#include "encfs/volume/slots.h"
 #include "tests/unit/daemon/cheap_volume.h"
 #include "tests/unit/daemon/temp_dir.h"
 
@@ -39,10 +40,9 @@ struct Made {
         auto now = unlock();
         REQUIRE(now);
         volume::Config config = now->config;
-        config.revision += 1;
         config.slots.clear();
-        REQUIRE(volume::add_password_slot(config, now->volume_key.bytes(), password,
-                                          crypto::kArgon2Least, "new"));
+        REQUIRE(volume::add_slot(config, now->volume_key.bytes(),
+                                 {.cost = crypto::kArgon2Least, .label = "new"}, password));
         return volume::serialize_config(config, now->volume_key.bytes());
     }
 };
