@@ -119,7 +119,7 @@ Outcome<void> change_key(const ChangeOptions& options) {
         return std::unexpected(changed.error());
     }
     say("Changed", *volume::find_slot(opened->editor.config(), id), changed->notices);
-    std::printf("The old one no longer opens it. %s", kNotErased);
+    std::printf("What opened it before does so no more. %s", kNotErased);
     return {};
 }
 

@@ -185,6 +185,12 @@ Outcome<void> VolumeOnDisk::replace(const char* name, const std::string& text,
         const auto file =
             fs_->open(root_.get(), temp, O_WRONLY | O_CREAT | O_EXCL | O_NOCTTY, 0600);
         if (!file) return std::unexpected(file.error());
+        // Root may change the keys of somebody else's volume, who goes on using it.
+        const auto old = fs_->stat_at(root_.get(), name);
+        if (old && S_ISREG(old->st_mode)) {
+            (void)fs_->chown(file->get(), old->st_uid, old->st_gid);
+            (void)fs_->chmod(file->get(), old->st_mode & 0777U);
+        }
         if (auto r = fs_->pwrite(file->get(), bytes_of(text), 0); !r) return r;
         if (auto r = fs_->fsync(file->get()); !r) return r;
         auto moved = fs_->rename(root_.get(), temp, root_.get(), name, mode);

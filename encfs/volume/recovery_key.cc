@@ -86,8 +86,8 @@ std::unexpected<Error> wrong_groups(const std::vector<std::size_t>& groups) {
         if (i != 0) text += i + 1 == groups.size() ? " and " : ", ";
         text += std::to_string(groups[i]);
     }
-    return fail(ErrorKind::kBadParameter,
-                text + (groups.size() == 1 ? " is" : " are") + " not as it was written");
+    text += groups.size() == 1 ? " is not as it was written" : " are not as they were written";
+    return fail(ErrorKind::kBadParameter, text);
 }
 
 // Which group has too few or too many characters, where that can be told.
