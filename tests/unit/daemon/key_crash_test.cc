@@ -28,6 +28,7 @@ struct Command {
     const char* opens_before;  // and not after; nullptr: none does
     const char* opens_after;   // and not before
     const char* opens_always;
+    bool damages_one = false;  // of the copies, before it runs
 };
 
 std::optional<Failure> failure_of(const Outcome<ChangedSlot>& outcome) {
@@ -98,8 +99,14 @@ std::vector<Command> commands() {
              export_and_change(place);
              write_file(place.main, "{ it was once more than this");
          },
-         import, "present", "right", nullptr},
+         import, "present", "right", nullptr, true},
     };
+}
+
+// How many of the two can be read at all.
+int whole_copies(const KeyPlace& place) {
+    return static_cast<int>(volume::parse_config(read_file(place.main)).has_value()) +
+           static_cast<int>(volume::parse_config(read_file(place.backup)).has_value());
 }
 
 enum class State { kOld, kNew };
@@ -199,10 +206,29 @@ TEST_CASE("a change of keys that loses power at any call leaves the old or the n
                 const std::string said = fs.power_cut(seed * 1000 + n);
                 INFO("seed " << seed << "\n" << said);
                 const State state = state_of(place, command);
+                CHECK(whole_copies(place) >= (command.damages_one ? 1 : 2));
                 // What was told is durable.
                 if (!failed) CHECK(state == State::kNew);
                 return through;
             });
         }
     }
+}
+
+TEST_CASE("old bytes are overwritten once both new names are durable, and not before") {
+    const KeyPlace place;
+    fake::FaultLowerFs fs;
+    auto editor = place.open(fs);
+    fs.forget_calls();
+    REQUIRE(editor.remove(2));
+    std::vector<std::string> calls = fs.calls();
+    std::erase_if(calls, [](const std::string& call) {
+        return call != "pwrite" && call != "fsync" && call != "rename";
+    });
+    const std::vector<std::string> copy{"pwrite", "fsync", "rename", "fsync"};
+    std::vector<std::string> wanted = copy;
+    wanted.insert(wanted.end(), copy.begin(), copy.end());
+    // Of the directory once more, whatever the copies' writer did; then the two old files.
+    wanted.insert(wanted.end(), {"fsync", "pwrite", "fsync", "pwrite", "fsync"});
+    CHECK(calls == wanted);
 }
