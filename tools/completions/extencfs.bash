@@ -10,25 +10,27 @@ _extencfs_mountpoints() {
 
 _extencfs() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command='' word
-    local password='--passfile --stdinpass --extpass' options=
+    local password='--passfile --stdinpass --extpass' options= verb=
+    local opening="$password --keyfile --recovery" fresh='--new-passfile --new-keyfile --recovery-out --kdf'
     COMPREPLY=()
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case $word in
-            init | migrate | mount | unmount | umount | info | ls | cat | encode | decode | export | stats | speed | fastpath-service)
+            init | migrate | mount | unmount | umount | info | key | passwd | ls | cat | encode | decode | export | stats | speed | fastpath-service)
                 command=$word
                 break
                 ;;
         esac
     done
     case $previous in
-        --passfile | --new-passfile | --log | --config)
+        --passfile | --new-passfile | --keyfile | --new-keyfile | --recovery | --recovery-out | --log | --config)
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
             ;;
         --cipher) options='auto aes-256-gcm xchacha20-poly1305' ;;
-        --kdf) options='interactive moderate sensitive' ;;
+        --kdf) options='auto interactive moderate sensitive' ;;
         --mode) options='auto optimized regular extfuse' ;;
         --transport) options='auto uring classic' ;;
+        --type) options='password keyfile recovery' ;;
         -o) options='ro rw allow_other suid dev noexec noatime nonempty shared noxattr deny_root guard_lower fsname= idle= mode= transport= allow_uid= allow_gid= map_mb=' ;;
         --allow-uid)
             mapfile -t COMPREPLY < <(compgen -u -- "$current")
@@ -38,20 +40,44 @@ _extencfs() {
             mapfile -t COMPREPLY < <(compgen -g -- "$current")
             return
             ;;
-        --extpass | --idle | --jobs | --map-mb | --user-mounts | --user-mb | --total-mb) return ;;
+        --extpass | --idle | --slot | --label | --jobs | --map-mb | --user-mounts | --user-mb | --total-mb) return ;;
     esac
     if [[ -n $options ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
         return
     fi
     case $command in
-        '') options='init migrate mount unmount info ls cat encode decode export stats speed fastpath-service --help --version' ;;
+        '') options='init migrate mount unmount info key passwd ls cat encode decode export stats speed fastpath-service --help --version' ;;
         init) options="$password --cipher --kdf --quiet --help" ;;
-        migrate) options="$password --new-passfile --dry-run --verify --jobs --json --yes --finish --rollback --in-place --help" ;;
-        mount) options="$password --foreground -o --ro --mode --transport --shared --idle --log --syslog --plaintext-names-in-log --allow-uid --allow-gid --deny-root --guard-lower --map-mb --config --anykey --require-macs --forcedecode --reverse --help" ;;
+        migrate) options="$opening --slot --new-passfile --dry-run --verify --jobs --json --yes --finish --rollback --in-place --help" ;;
+        mount) options="$opening --slot --foreground -o --ro --mode --transport --shared --idle --log --syslog --plaintext-names-in-log --allow-uid --allow-gid --deny-root --guard-lower --map-mb --config --anykey --require-macs --forcedecode --reverse --help" ;;
         unmount | umount) options='--lazy --help' ;;
         info) options='--json --help' ;;
-        ls | cat | encode | decode | export) options="$password --config --help" ;;
+        passwd) options="$opening $fresh --slot --help" ;;
+        key)
+            for word in "${COMP_WORDS[@]:2:COMP_CWORD-2}"; do
+                case $word in
+                    list | add | change | remove | test | export-header | import-header)
+                        verb=$word
+                        break
+                        ;;
+                esac
+            done
+            case $verb in
+                '')
+                    options='list add change remove test export-header import-header --help'
+                    mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
+                    return
+                    ;;
+                list) options='--json --help' ;;
+                add) options="$opening $fresh --type --label --help" ;;
+                change) options="$opening $fresh --slot --help" ;;
+                remove) options="$opening --slot --force --help" ;;
+                test | import-header) options="$opening --slot --help" ;;
+                export-header) options='--help' ;;
+            esac
+            ;;
+        ls | cat | encode | decode | export) options="$opening --slot --config --help" ;;
         stats) options='--json --reset --help' ;;
         speed) options='--json --help' ;;
         fastpath-service) options='--group --user-mounts --user-mb --total-mb --help' ;;
