@@ -40,8 +40,8 @@ const std::map<std::string, SlotKind> kTypes{{"password", SlotKind::kPassword},
                                              {"recovery", SlotKind::kRecovery}};
 
 constexpr const char* kNotErased =
-    "Copies elsewhere still open with it: exports, backups, snapshots, what an SSD has not erased "
-    "yet.\nWhoever opened the volume with it may have kept the volume's key.\n";
+    "exports, backups, snapshots, what an SSD has not erased yet.\n"
+    "Whoever opened the volume once may have kept its inner key; only a new volume changes that.\n";
 
 // A volume that is held, and its lower file system.
 struct Opened {
@@ -119,7 +119,7 @@ Outcome<void> change_key(const ChangeOptions& options) {
         return std::unexpected(changed.error());
     }
     say("Changed", *volume::find_slot(opened->editor.config(), id), changed->notices);
-    std::printf("What opened it before does so no more. %s", kNotErased);
+    std::printf("What opened it before opens it in copies elsewhere only: %s", kNotErased);
     return {};
 }
 
@@ -148,7 +148,7 @@ Outcome<void> remove_key(const ChangeOptions& options) {
     const auto removed = opened->editor.remove(options.slot);
     if (!removed) return std::unexpected(removed.error());
     say("Removed", before, removed->notices);
-    std::printf("%s", kNotErased);
+    std::printf("It is still in copies elsewhere: %s", kNotErased);
     return {};
 }
 
@@ -194,7 +194,9 @@ Outcome<void> change_password(const ChangeOptions& options) {
     if (!config) return std::unexpected(config.error());
     if (!*config) return change_key(options);
     auto done = change_legacy_password(options, *disk, std::move(**config));
-    if (done) std::printf("Changed the password.\n%s", kNotErased);
+    if (done)
+        std::printf("Changed the password. The old one still opens copies elsewhere: %s",
+                    kNotErased);
     return done;
 }
 
