@@ -42,11 +42,11 @@ daemon::Outcome<volume::Config> make_volume(const InitOptions& options) {
     if (!creation) return std::unexpected(creation.error());
     const auto password = read_password(options.password, Purpose::kCreate, options.directory);
     if (!password) return std::unexpected(password.error());
+    const Progress progress("Deriving the key");
     volume::NewVolume choice;
     choice.content_cipher = chosen_cipher(options.cipher);
     choice.cost = chosen_cost(options.kdf);
     choice.label = "password";
-    const Progress progress("Deriving the key");
     return creation->finish(std::move(choice), password->bytes());
 }
 

@@ -15,6 +15,7 @@
 #include "encfs/volume/content_codec.h"
 #include "encfs/volume/geometry.h"
 #include "tools/command.h"
+#include "tools/kdf_choice.h"
 #include "tools/progress.h"
 
 namespace extencfs::tools {
@@ -130,9 +131,9 @@ daemon::Outcome<Json> measure_all() {
             "aes-256-siv failed while it was measured; check the installed OpenSSL");
     }
     result["names"].push_back(std::move(*names));
-    result["kdf"].push_back(kdf_speed("interactive", crypto::kArgon2Interactive, false));
-    result["kdf"].push_back(kdf_speed("moderate", crypto::kArgon2Moderate, true));
-    result["kdf"].push_back(kdf_speed("sensitive", crypto::kArgon2Sensitive, false));
+    for (const char* name : {kDefaultKdf, "interactive", "moderate", "sensitive"}) {
+        result["kdf"].push_back(kdf_speed(name, chosen_cost(name), name == kDefaultKdf));
+    }
     return result;
 }
 

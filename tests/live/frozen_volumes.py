@@ -137,6 +137,27 @@ def read_all(top):
     return {name: (top / paths.get(name, name)).read_bytes() for name in names}
 
 
+def try_keys(place, lower):
+    """Its other keys open it; with one of them its password is changed, and all others still open."""
+    kinds = [kind for kind in ("keyfile", "recovery") if (place / kind).exists()]
+    if not kinds:
+        return []
+    new = lower + ".password"
+    Path(new).write_text("another\n")
+    password = ["--passfile", place / "password"]
+    others = [[f"--{kind}", place / kind] for kind in kinds]
+    change = ["change", "--slot", "1", "--new-passfile", new, "--kdf", "interactive", *others[-1]]
+    steps = [(0, ["test", *way]) for way in (password, *others)] + [(0, change), (12, ["test", *password])]
+    steps += [(0, ["test", *way]) for way in (["--passfile", new], *others)]
+    failures = []
+    for code, words in steps:
+        done = subprocess.run([lib.program(), "key", *words, lower], capture_output=True, text=True, check=False,
+                              stdin=subprocess.DEVNULL)
+        if done.returncode != code:
+            failures.append(f"{place.name}: key {words[0]} {words[1]}: {done.returncode}: {done.stderr}")
+    return failures
+
+
 def try_volume(scratch, place, lower_fs, mode):
     expected = parse_listing((place / "expected.listing").read_text())
     lib.check(len(expected) > 15, f"{place.name}: the listing names {len(expected)} entries")
@@ -156,7 +177,8 @@ def try_volume(scratch, place, lower_fs, mode):
     mount = volume.mount(mode=mode)
     failures += check_changes(Path(mount.mountpoint), before)
     mount.unmount()
-    return failures + no_damage(mount, f"{place.name}, mounted again")
+    failures += no_damage(mount, f"{place.name}, mounted again")
+    return failures + try_keys(place, volume.lower)
 
 
 def run():
