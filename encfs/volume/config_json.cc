@@ -300,7 +300,9 @@ std::string canonical_slot_parameters(const KeySlot& slot) {
 std::string readable_config(const Config& config) {
     json out = config_json(config);
     out["auth"] = crypto::base64url_encode(config.auth);
-    return dump(out, 2) + "\n";
+    std::string text = dump(out, 2) + "\n";
+    // Lists of slots of unknown kinds grow by indentation; what is written must be readable.
+    return text.size() <= kMaxConfigText ? text : dump(out, -1) + "\n";
 }
 
 bool is_label(std::string_view text) {

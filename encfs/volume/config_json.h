@@ -20,7 +20,7 @@ constexpr std::uint64_t kMaxNumber = (std::uint64_t{1} << 53) - 1;
 std::string canonical_config(const Config& config);
 // {"id":..,"kdf":{..},"kind":..,"salt":..} in the same form.
 std::string canonical_slot_parameters(const KeySlot& slot);
-// The file: indented, with `auth` as it stands in `config`.
+// The file: indented where that fits, with `auth` as it stands in `config`.
 std::string readable_config(const Config& config);
 
 // "password" and so on. REQUIRES: not kForeign.

@@ -306,4 +306,28 @@ TEST_CASE("each thread has its own context", "[crypto][aead]") {
     CHECK(shared_contexts == 0);
 }
 
+TEST_CASE("a context that forgot its key needs another", "[crypto][aead]") {
+    for (const AeadKind kind : {AeadKind::kAes256Gcm, AeadKind::kXChaCha20Poly1305}) {
+        const auto own = thread_aead(kind);
+        REQUIRE(own);
+        const ByteArray<32> key{std::byte{7}};
+        const ByteVector nonce(aead_nonce_size(kind));
+        const ByteVector plain(100, std::byte{1});
+        ByteVector first(100), second(100);
+        ByteArray<kAeadTagSize> tag{}, other{};
+        REQUIRE((*own)->set_key(key));
+        REQUIRE((*own)->seal(nonce, {}, plain, first, tag));
+        forget_thread_keys();
+        CHECK((*own)->seal(nonce, {}, plain, second, other).error() == Error::kBadParameter);
+        CHECK((*own)->open(nonce, {}, first, tag, second).error() == Error::kBadParameter);
+        // The same key again is not taken for the one that is gone.
+        REQUIRE((*own)->set_key(key));
+        REQUIRE((*own)->seal(nonce, {}, plain, second, other));
+        CHECK(first == second);
+        CHECK(tag == other);
+        REQUIRE((*own)->open(nonce, {}, first, tag, second));
+        CHECK(second == plain);
+    }
+}
+
 }  // namespace extencfs::crypto

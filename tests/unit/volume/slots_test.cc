@@ -237,6 +237,22 @@ TEST_CASE("a slot of an unknown kind has one canonical form", "[slots][foreign]"
     CHECK(kind([](json& s) { s["kind"] = "keyfile"; }) == "damaged");
 }
 
+TEST_CASE("many large slots of unknown kinds can be written and read", "[slots][foreign]") {
+    Volume volume;
+    json all = json::parse(volume.text());
+    json large = foreign_slot();
+    large["list"] = std::vector<int>(7'900, 1);
+    for (int id = 2; id <= 32; ++id) {
+        large["id"] = id;
+        all["slots"].push_back(large);
+    }
+    all["next_slot_id"] = 33;
+    auto config = parse_config(all.dump());
+    REQUIRE(config);
+    volume.config = std::move(*config);
+    CHECK(opened(volume.text(), "first") == "1");
+}
+
 TEST_CASE("with no slot left nobody opens", "[slots]") {
     Volume volume;
     REQUIRE(remove_slot(volume.config, 1));

@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "crypto/encoding.h"
+#include "encfs/volume/recovery_key.h"
+#include "encfs/volume/slots.h"
 #include "encfs/volume/volume_keys.h"
 #include "tests/unit/volume/bytes_for_tests.h"
 
@@ -127,6 +129,31 @@ TEST_CASE("vectors: symlinks and xattrs", "[vectors]") {
     const std::string name = row["plain"];
     CHECK(xattrs->encode_name(owner, name) == row["lower"].get<std::string>());
     CHECK(xattrs->open_value(owner, name, hex(row["sealed"])) == hex(row["value"]));
+}
+
+TEST_CASE("vectors: slots of all kinds", "[vectors]") {
+    const json& row = vectors()["keys_config"];
+    const auto config = parse_config(row["text"].get<std::string>());
+    REQUIRE(config);
+    const auto opens = [&](SlotKind kind, Bytes secret) {
+        const auto slot = open_slot(*config, {kind, secret});
+        REQUIRE(slot);
+        CHECK(std::ranges::equal(slot->volume_key.bytes(), hex_array<32>(row["volume_key"])));
+        return slot->slot;
+    };
+    CHECK(opens(SlotKind::kPassword, bytes_of(row["password"].get_ref<const std::string&>())) == 1);
+    const auto recovery =
+        parse_recovery_key(bytes_of(row["recovery"].get_ref<const std::string&>()));
+    REQUIRE(recovery);
+    CHECK(opens(SlotKind::kRecovery, recovery->bytes()) == 2);
+    const auto keyfile = keyfile_secret(hex(row["keyfile"]));
+    REQUIRE(keyfile);
+    CHECK(opens(SlotKind::kKeyfile, keyfile->bytes()) == 3);
+    CHECK(find_slot(*config, 7)->kind == SlotKind::kForeign);
+    // As it was written, to the last byte: what it authenticates is the same.
+    const auto volume_key = hex_array<32>(row["volume_key"]);
+    CHECK(json::parse(serialize_config(*config, volume_key)) ==
+          json::parse(row["text"].get<std::string>()));
 }
 
 TEST_CASE("vectors: configuration", "[vectors]") {

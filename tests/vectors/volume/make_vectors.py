@@ -237,13 +237,64 @@ def config_case():
             "text": json.dumps(config, indent=2, ensure_ascii=False) + "\n"}
 
 
+DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def recovery_text(key):
+    """Groups of four digits and a check digit in GF(32)."""
+    def times_x(value):
+        return ((value << 1) ^ (0x25 if value & 16 else 0)) & 31
+    bits = int.from_bytes(key, "big")
+    digits = [bits >> (155 - 5 * i) & 31 for i in range(32)]
+    groups = []
+    for number in range(1, 9):
+        group = digits[4 * number - 4:4 * number]
+        check = number
+        for digit in group:
+            check = times_x(check) ^ digit
+        groups.append("".join(DIGITS[digit] for digit in [*group, times_x(check)]))
+    return "-".join(groups)
+
+
+def keys_case():
+    """A slot of each kind, and one of a kind that no program knows."""
+    volume_key, volume_id = fixed("volume key", 32), fixed("id", 16)
+    keyfile, recovery = fixed("key file", 64), fixed("recovery key", 20)
+    secrets = {"password": b"correct horse", "recovery": recovery,
+               "keyfile": hashlib.blake2b(keyfile, digest_size=32).digest()}
+    slots = []
+    for number, (kind, secret) in enumerate(secrets.items(), 1):
+        salt, nonce = fixed(kind + " salt", 32), fixed(kind + " nonce", 24)
+        bound = {"id": number, "kind": kind, "salt": b64(salt),
+                 "kdf": {"algorithm": "argon2id", "memory_kib": 8192, "passes": 1, "lanes": 1}}
+        box = xchacha_seal(argon2id(secret, salt, 8192, 1, 1), nonce,
+                           b"x1s" + volume_id + canonical(bound).encode(), volume_key)
+        slots.append(dict(bound, label=kind, created="2026-01-02T03:04:05Z",
+                          changed="2026-01-02T03:04:06Z", wrapped=b64(nonce + box)))
+    slots.append({"id": 7, "kind": "tpm2", "label": "chip \"7\"", "created": "2030-01-02T03:04:05Z",
+                  "changed": "2030-01-02T03:04:05Z", "pcrs": [0, 7], "policy": {"pin": True, "gr\u00fcn": "\\"}})
+    nonce = fixed("generation nonce", 24)
+    generation = nonce + xchacha_seal(kdf(volume_key, "x1.gen-wrap"), nonce,
+                                      b"x1g" + volume_id + struct.pack("<I", 1), GENERATION)
+    config = {
+        "format": "extencfs", "version": 1, "features": [], "volume_id": volume_id.hex(),
+        "revision": 9, "creator": "vectors", "content_cipher": "aes-256-gcm",
+        "name_encoding": "base64url", "root_id": b64(fixed("root id", 16)),
+        "generations": [{"number": 1, "wrapped": b64(generation)}],
+        "slots": slots, "next_slot_id": 8,
+    }
+    config["auth"] = b64(mac(kdf(volume_key, "x1.config-mac"), canonical(config).encode(), 32))
+    return {"password": "correct horse", "keyfile": keyfile.hex(), "recovery": recovery_text(recovery),
+            "volume_key": volume_key.hex(), "text": json.dumps(config, indent=2, ensure_ascii=False) + "\n"}
+
+
 def main():
     keys = {"content": CONTENT, "header": HEADER, "names": NAMES, "dir_mac": DIR_MAC,
             "dir_bind": DIR_BIND, "xattr": XATTR, "xattr_name": XATTR_NAME, "symlink": SYMLINK}
     vectors = {"keys": {name: key.hex() for name, key in keys.items()},
                "headers": header_cases(), "contents": content_cases(), "names": name_cases(),
                "directory": dir_case(), "symlinks": symlink_cases(), "xattr": xattr_case(),
-               "config": config_case()}
+               "config": config_case(), "keys_config": keys_case()}
     with open("format1.json", "w", encoding="utf-8") as out:
         json.dump(vectors, out, indent=1, ensure_ascii=False)
         out.write("\n")
