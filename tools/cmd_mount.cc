@@ -9,9 +9,8 @@
 #include <optional>
 
 #include "encfs/daemon/mount_session.h"
-#include "encfs/lower/lower_fs.h"
-#include "encfs/migrate/volumes.h"
 #include "tools/command.h"
+#include "tools/migration_check.h"
 #include "tools/mount_options.h"
 #include "tools/numbers.h"
 #include "tools/password_source.h"
@@ -163,27 +162,6 @@ std::expected<daemon::MountRequest, std::string> to_request(const MountCommand& 
     return request;
 }
 
-// What a migration has not ended yet must not be changed: the next run would go on with it.
-Outcome<void> check_migration(const std::string& place, bool read_only) {
-    const auto lower = lower::make_posix_lower_fs();
-    const auto view = migrate::look_at_target(*lower, place);
-    // The mount itself says better what is wrong there.
-    if (!view) return {};
-    if (view->target == migrate::Target::kIncomplete) {
-        return daemon::fail(daemon::FailureKind::kCipherDir, place,
-                            " is a migration that was cut short; go on with 'extencfs migrate OLD ",
-                            place, "', or remove it with 'extencfs migrate --rollback ", place,
-                            "'");
-    }
-    if (view->target == migrate::Target::kComplete && !read_only) {
-        return daemon::fail(daemon::FailureKind::kCipherDir, place,
-                            " is a migration that was not declared complete; look at it with "
-                            "--ro, then 'extencfs migrate --finish ",
-                            place, "'");
-    }
-    return {};
-}
-
 ExitCode run(const MountCommand& command) {
     const auto request = to_request(command);
     if (!request) {
@@ -191,8 +169,9 @@ ExitCode run(const MountCommand& command) {
                      request.error().c_str());
         return kExitUsage;
     }
-    if (auto ended = check_migration(request->cipher_dir, request->mount.read_only); !ended)
-        return tell(ended.error());
+    const Use use = request->mount.read_only ? Use::kRead : Use::kWrite;
+    if (auto usable = check_migration(request->cipher_dir, request->legacy, use); !usable)
+        return tell(usable.error());
     const daemon::MountDialogue dialogue{
         [&command] { return read_password(command.password, Purpose::kOpen, command.cipher_dir); },
         [](const std::string& words) { return std::make_shared<Progress>(words); }};

@@ -19,6 +19,7 @@
 #include "tools/encfs_create.h"
 #include "tools/encfs_options.h"
 #include "tools/encfs_password.h"
+#include "tools/migration_check.h"
 
 namespace extencfs::tools {
 namespace {
@@ -149,6 +150,10 @@ Outcome<std::optional<crypto::SecretBytes>> create_if_missing(const EncfsOptions
 }
 
 Outcome<void> serve(const EncfsOptions& options, const daemon::Ready& ready) {
+    const auto request = encfs_request(options);
+    const Use use = request.mount.read_only ? Use::kRead : Use::kWrite;
+    if (auto usable = check_migration(request.cipher_dir, request.legacy, use); !usable)
+        return usable;
     auto made = create_if_missing(options);
     if (!made) return std::unexpected(made.error());
     const daemon::MountDialogue dialogue{
@@ -157,7 +162,7 @@ Outcome<void> serve(const EncfsOptions& options, const daemon::Ready& ready) {
             return password_for(options, false);
         },
         [](const std::string&) { return std::shared_ptr<void>(); }};
-    return daemon::serve_mount(encfs_request(options), dialogue, [&] {
+    return daemon::serve_mount(request, dialogue, [&] {
         if (options.annotate) std::fprintf(stderr, "$STATUS$ fuse_main_start\n");
         ready();
     });
