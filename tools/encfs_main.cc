@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "encfs/daemon/hardening.h"
 #include "encfs/daemon/legacy_key.h"
@@ -127,7 +128,7 @@ Outcome<bool> has_volume(const daemon::VolumeOnDisk& disk, const EncfsOptions& o
     return config->has_value();
 }
 
-// Makes a volume where there is none. Returns its password, or none where one was there.
+// Makes a volume where there is none. Returns its key, or none where one was there.
 Outcome<std::optional<crypto::SecretBytes>> create_if_missing(const EncfsOptions& options) {
     const auto fs = lower::make_posix_lower_fs();
     const auto disk = daemon::VolumeOnDisk::open(*fs, options.root_dir);
@@ -139,14 +140,14 @@ Outcome<std::optional<crypto::SecretBytes>> create_if_missing(const EncfsOptions
         return std::unexpected(hardened.error());
     auto chosen = choose_encfs_volume(options);
     if (!chosen) return std::unexpected(chosen.error());
-    auto password = password_for(options, true);
+    const auto password = password_for(options, true);
     if (!password) return std::unexpected(password.error());
-    auto config = daemon::new_legacy_config(std::move(*chosen), password->bytes());
-    if (!config) return std::unexpected(config.error());
-    config->path = named_config(options);
-    if (auto written = daemon::write_legacy_config(*fs, disk->root_fd(), *config); !written)
+    auto made = daemon::new_legacy_volume(std::move(*chosen), password->bytes());
+    if (!made) return std::unexpected(made.error());
+    made->config.path = named_config(options);
+    if (auto written = daemon::write_legacy_config(*fs, disk->root_fd(), made->config); !written)
         return std::unexpected(written.error());
-    return std::move(*password);
+    return std::move(made->secret);
 }
 
 Outcome<void> serve(const EncfsOptions& options, const daemon::Ready& ready) {
@@ -156,12 +157,9 @@ Outcome<void> serve(const EncfsOptions& options, const daemon::Ready& ready) {
         return usable;
     auto made = create_if_missing(options);
     if (!made) return std::unexpected(made.error());
-    const daemon::MountDialogue dialogue{
-        [&]() -> Outcome<crypto::SecretBytes> {
-            if (*made) return std::move(**made);
-            return password_for(options, false);
-        },
-        [](const std::string&) { return std::shared_ptr<void>(); }};
+    const daemon::MountDialogue dialogue{[&options] { return password_for(options, false); },
+                                         [](const std::string&) { return std::shared_ptr<void>(); },
+                                         [&made] { return std::exchange(*made, std::nullopt); }};
     return daemon::serve_mount(request, dialogue, [&] {
         if (options.annotate) std::fprintf(stderr, "$STATUS$ fuse_main_start\n");
         ready();

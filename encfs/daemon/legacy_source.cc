@@ -52,6 +52,13 @@ Outcome<void> LegacySource::unlock(Bytes password) {
     return {};
 }
 
+Outcome<void> LegacySource::unlock_by_key(Bytes key) {
+    auto volume = legacy_volume_with(config_, key, choices_);
+    if (!volume) return std::unexpected(volume.error());
+    volume_ = std::move(*volume);
+    return {};
+}
+
 void LegacySource::mend(Log& log) {
     if (!lock_enforced_) {
         log.write(LogLevel::kWarning, "lock",

@@ -24,6 +24,7 @@ class LegacySource final : public VolumeSource {
     ByteVector identity() const override { return config_.config.wrapped_key; }
     Outcome<void> reserve(bool read_only, bool& shared) override;
     Outcome<void> unlock(Bytes password) override;
+    Outcome<void> unlock_by_key(Bytes key) override;
     void mend(Log& log) override;
     // What is lost when a writer is killed does not show, and needs no look at every file.
     bool was_clean() const override { return true; }

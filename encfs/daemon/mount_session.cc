@@ -36,6 +36,9 @@ Outcome<std::unique_ptr<VolumeSource>> prepare(lower::LowerFs& fs, MountRequest&
 }
 
 Outcome<void> unlock(VolumeSource& volume, const MountDialogue& dialogue) {
+    if (dialogue.made_key) {
+        if (const auto key = dialogue.made_key()) return volume.unlock_by_key(key->bytes());
+    }
     const auto password = dialogue.read_password();
     if (!password) return std::unexpected(password.error());
     const auto shown = dialogue.waiting("Deriving the key");

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "crypto/secret.h"
@@ -39,6 +40,9 @@ struct MountDialogue {
     std::function<Outcome<crypto::SecretBytes>()> read_password;
     // Something to look at while the key is derived; gone when the result is.
     std::function<std::shared_ptr<void>(const std::string& words)> waiting;
+    // The key of an EncFS volume that was made just now, so that it is not derived once more; then
+    // no password is read. May be empty.
+    std::function<std::optional<crypto::SecretBytes>()> made_key = {};
 };
 
 // Opens, unlocks, mounts and serves until unmounted. In this order: what can fail without a

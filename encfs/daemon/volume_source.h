@@ -36,6 +36,8 @@ class VolumeSource {
     virtual Outcome<void> reserve(bool read_only, bool& shared) = 0;
     // ERRORS: kWrongPassword, kDamage, kKeyDerivation, kUnsupported.
     virtual Outcome<void> unlock(Bytes password) = 0;
+    // Instead: by the key of a volume of EncFS that was made just now. ERRORS: kUnsupported.
+    virtual Outcome<void> unlock_by_key(Bytes key);
     // What is to be told, and put right, once it is unlocked.
     virtual void mend(Log& log) = 0;
     // Whether the last writer ended in order.
