@@ -41,6 +41,8 @@ struct MountCommand {
     std::vector<std::string> allow_gids;
     bool deny_root = false;
     bool guard_lower = false;
+    bool on_demand = false;
+    bool delay_password = false;
     daemon::LegacyChoices legacy;
 };
 
@@ -117,6 +119,25 @@ std::expected<void, std::string> size_maps(const MountFlags& flags, unsigned& ma
     return {};
 }
 
+std::expected<void, std::string> choose_demand(const MountCommand& command, const MountFlags& flags,
+                                               daemon::MountRequest& request) {
+    if (command.delay_password && !command.on_demand)
+        return bad("--delaymount is for mounts with --ondemand");
+    if (!command.on_demand) return {};
+    // A person at a terminal is not there any more when the keys are wanted again.
+    if (command.password.program.empty())
+        return bad("--ondemand needs a program that tells the password, --extpass");
+    if (flags.mode == "optimized" || flags.mode == "extfuse" || flags.transport == "uring")
+        return bad(
+            "a mount with --ondemand leaves nothing to the kernel: only --mode regular and "
+            "--transport classic go with it");
+    request.on_demand = true;
+    request.delay_password = command.delay_password;
+    if (!request.legacy.config_file.empty())
+        request.legacy.config_file = absolute(request.legacy.config_file);
+    return {};
+}
+
 std::expected<daemon::MountRequest, std::string> to_request(const MountCommand& command) {
     MountFlags flags;
     for (const std::string& list : command.lists) {
@@ -154,6 +175,7 @@ std::expected<daemon::MountRequest, std::string> to_request(const MountCommand& 
     request.mount.debug = command.debug;
     request.mount.extra_kernel_options = flags.kernel;
     request.legacy = command.legacy;
+    if (auto chosen = choose_demand(command, flags, request); !chosen) return bad(chosen.error());
     request.log_file = command.log_file;
     request.plain_names_in_log = command.plain_names_in_log;
     request.log = !command.log_file.empty()               ? daemon::LogTarget::kFile
@@ -182,7 +204,8 @@ ExitCode run(const MountCommand& command) {
     return done ? kExitOk : tell(done.error());
 }
 
-void add_encfs_options(CLI::App& app, daemon::LegacyChoices& legacy) {
+void add_encfs_options(CLI::App& app, MountCommand& command) {
+    daemon::LegacyChoices& legacy = command.legacy;
     app.add_option("-c,--config", legacy.config_file,
                    "The configuration, where it is not in CIPHERDIR")
         ->type_name("FILE")
@@ -192,6 +215,12 @@ void add_encfs_options(CLI::App& app, daemon::LegacyChoices& legacy) {
     app.add_flag("--require-macs", legacy.require_macs, "Refuse a volume without block checksums")
         ->group("EncFS volumes");
     app.add_flag("--forcedecode", legacy.ignore_macs, "Show blocks whose checksum is wrong")
+        ->group("EncFS volumes");
+    app.add_flag("--ondemand", command.on_demand,
+                 "Forget the keys after --idle, and ask --extpass again when it is used")
+        ->group("EncFS volumes");
+    app.add_flag("--delaymount", command.delay_password,
+                 "With --ondemand: ask when it is used for the first time")
         ->group("EncFS volumes");
     app.add_flag("--reverse", legacy.reverse,
                  "Show the encrypted view of the plain directory CIPHERDIR, read-only, with the "
@@ -253,7 +282,7 @@ void add_mount(CLI::App& root, int& exit_code) {
     auto* app = root.add_subcommand("mount", "Mount a volume; returns when it is usable");
     add_password_options(*app, command->password);
     add_mount_options(*app, *command);
-    add_encfs_options(*app, command->legacy);
+    add_encfs_options(*app, *command);
     app->add_option("CIPHERDIR", command->cipher_dir, "The volume")->required();
     app->add_option("MOUNTPOINT", command->mountpoint, "Empty directory to show it in")->required();
     app->footer("Example:\n  extencfs mount --idle 30 ~/.vault ~/vault");

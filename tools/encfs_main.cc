@@ -43,6 +43,8 @@ int usage(const std::string& what) {
                  "  --extpass=program\tuse external program for password prompt\n"
                  "  -c, --config=path\tuse that config file\n"
                  "  -i, --idle=MINUTES\tauto unmount after period of inactivity\n"
+                 "  -m, --ondemand\t\tforget the key then instead, and ask again (--extpass)\n"
+                 "  --delaymount\t\twith that: ask when it is used for the first time\n"
                  "  -u, --unmount\t\tunmount mountPoint\n"
                  "  --standard, --paranoia\tmake a new volume without questions\n"
                  "  --anykey, --forcedecode, --require-macs, --public\n\n"
@@ -157,6 +159,7 @@ Outcome<void> serve(const EncfsOptions& options, const daemon::Ready& ready) {
         return usable;
     auto made = create_if_missing(options);
     if (!made) return std::unexpected(made.error());
+    if (request.delay_password) made->reset();  // asked for when it is wanted
     const daemon::MountDialogue dialogue{[&options] { return password_for(options, false); },
                                          [](const std::string&) { return std::shared_ptr<void>(); },
                                          [&made] { return std::exchange(*made, std::nullopt); }};
@@ -171,16 +174,12 @@ int mount(EncfsOptions options) {
         std::fprintf(stderr, "encfs: --reversewrite is not available; use --reverse to read\n");
         return kFailed;
     }
-    if (options.on_demand) {
-        std::fprintf(stderr,
-                     "encfs: --ondemand is not available; mount now, with --idle to unmount\n");
-        return kFailed;
-    }
     if (!have_directory(options.root_dir))
         return usage("Unable to locate root directory, aborting.");
     if (!have_directory(options.mountpoint))
         return usage("Unable to locate mount point, aborting.");
     options.root_dir = absolute(options.root_dir);
+    if (!options.config_file.empty()) options.config_file = absolute(options.config_file);
     const daemon::Service service = [&options](const daemon::Ready& ready) {
         const auto done = serve(options, ready);
         std::fflush(stdout);

@@ -237,6 +237,8 @@ daemon::MountRequest encfs_request(const EncfsOptions& options) {
     request.mountpoint = options.mountpoint;
     request.occupied = flags.nonempty ? daemon::Occupied::kAccept : daemon::Occupied::kRefuse;
     request.idle_limit = std::chrono::minutes(options.idle_minutes);
+    request.on_demand = options.on_demand;
+    request.delay_password = options.delay_mount;
     request.legacy.config_file = options.config_file;
     request.legacy.any_key = options.any_key;
     request.legacy.ignore_macs = options.force_decode;

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <thread>
 
 #include "encfs/core/legacy_move.h"
@@ -57,6 +58,14 @@ Outcome<void> LegacySource::unlock_by_key(Bytes key) {
     if (!volume) return std::unexpected(volume.error());
     volume_ = std::move(*volume);
     return {};
+}
+
+Outcome<ByteVector> LegacySource::key_mark() const {
+    const auto mac = volume_->key->mac64(bytes_of("extencfs: the same key"));
+    if (!mac) return fail(FailureKind::kOther, "the volume's cipher cannot be used; try again");
+    ByteVector mark(sizeof *mac);
+    std::memcpy(mark.data(), &*mac, mark.size());
+    return mark;
 }
 
 void LegacySource::mend(Log& log) {

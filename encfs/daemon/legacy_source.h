@@ -25,6 +25,8 @@ class LegacySource final : public VolumeSource {
     Outcome<void> reserve(bool read_only, bool& shared) override;
     Outcome<void> unlock(Bytes password) override;
     Outcome<void> unlock_by_key(Bytes key) override;
+    bool can_forget_keys() const override { return true; }
+    Outcome<ByteVector> key_mark() const override;
     void mend(Log& log) override;
     // What is lost when a writer is killed does not show, and needs no look at every file.
     bool was_clean() const override { return true; }

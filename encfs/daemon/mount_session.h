@@ -26,6 +26,10 @@ struct MountRequest {
     fuse::MountOptions mount;  // its mountpoint, lower_dir and an empty fsname are filled in
     Occupied occupied = Occupied::kRefuse;
     std::chrono::milliseconds idle_limit{0};  // 0: never
+    // Of EncFS volumes: forget the keys after that, instead of unmounting, and ask again; ask for
+    // the first time when the mount is used.
+    bool on_demand = false;
+    bool delay_password = false;  // with on_demand
     LegacyChoices legacy;
     AccessRules access;
     unsigned map_mb = kDefaultMapMb;
@@ -35,7 +39,8 @@ struct MountRequest {
     bool plain_names_in_log = false;  // damage is told with plaintext names too
 };
 
-// What the mount asks of the command that started it.
+// What the mount asks of the command that started it; on demand also later, from other threads, one
+// at a time.
 struct MountDialogue {
     std::function<Outcome<crypto::SecretBytes>()> read_password;
     // Something to look at while the key is derived; gone when the result is.

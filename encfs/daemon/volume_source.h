@@ -38,6 +38,11 @@ class VolumeSource {
     virtual Outcome<void> unlock(Bytes password) = 0;
     // Instead: by the key of a volume of EncFS that was made just now. ERRORS: kUnsupported.
     virtual Outcome<void> unlock_by_key(Bytes key);
+    // Whether a mount of it may forget its keys and take them again.
+    virtual bool can_forget_keys() const { return false; }
+    // Tells the volume's key from others without giving it away. REQUIRES: unlock(), and not yet
+    // format(). ERRORS: kOther.
+    virtual Outcome<ByteVector> key_mark() const;
     // What is to be told, and put right, once it is unlocked.
     virtual void mend(Log& log) = 0;
     // Whether the last writer ended in order.
