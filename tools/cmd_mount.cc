@@ -175,6 +175,7 @@ std::expected<daemon::MountRequest, std::string> to_request(const MountCommand& 
     request.mount.debug = command.debug;
     request.mount.extra_kernel_options = flags.kernel;
     request.legacy = command.legacy;
+    request.legacy.reverse = command.legacy.reverse || command.legacy.reverse_write;
     if (auto chosen = choose_demand(command, flags, request); !chosen) return bad(chosen.error());
     request.log_file = command.log_file;
     request.plain_names_in_log = command.plain_names_in_log;
@@ -225,6 +226,9 @@ void add_encfs_options(CLI::App& app, MountCommand& command) {
     app.add_flag("--reverse", legacy.reverse,
                  "Show the encrypted view of the plain directory CIPHERDIR, read-only, with the "
                  "EncFS settings in it")
+        ->group("EncFS volumes");
+    app.add_flag("--reversewrite", legacy.reverse_write,
+                 "Likewise, and decrypt into CIPHERDIR what is written to it")
         ->group("EncFS volumes");
 }
 

@@ -47,6 +47,7 @@ int usage(const std::string& what) {
                  "  --delaymount\t\twith that: ask when it is used for the first time\n"
                  "  -u, --unmount\t\tunmount mountPoint\n"
                  "  --standard, --paranoia\tmake a new volume without questions\n"
+                 "  --reverse, --reversewrite\tthe encrypted view of a plain directory\n"
                  "  --anykey, --forcedecode, --require-macs, --public\n\n"
                  "For more information, see the man page encfs(1)\n\n",
                  EXTENCFS_VERSION);
@@ -170,10 +171,6 @@ Outcome<void> serve(const EncfsOptions& options, const daemon::Ready& ready) {
 }
 
 int mount(EncfsOptions options) {
-    if (options.reverse_write) {
-        std::fprintf(stderr, "encfs: --reversewrite is not available; use --reverse to read\n");
-        return kFailed;
-    }
     if (!have_directory(options.root_dir))
         return usage("Unable to locate root directory, aborting.");
     if (!have_directory(options.mountpoint))

@@ -215,6 +215,7 @@ std::expected<EncfsOptions, std::string> parse_encfs_options(int argc, char** ar
     while ((letter = getopt_long(argc, argv, "HsSfvdmi:o:t:uc:V", kLong, nullptr)) != -1) {
         if (auto taken = take(letter, options); !taken) return std::unexpected(taken.error());
     }
+    options.reverse = options.reverse || options.reverse_write;
     if (options.version || options.fuse_help) return options;
     const int left = argc - optind;
     if (options.unmount && left >= 1) {
@@ -244,6 +245,7 @@ daemon::MountRequest encfs_request(const EncfsOptions& options) {
     request.legacy.ignore_macs = options.force_decode;
     request.legacy.require_macs = options.require_macs;
     request.legacy.reverse = options.reverse;
+    request.legacy.reverse_write = options.reverse_write;
     fuse::MountOptions& mount = request.mount;
     mount.fsname = flags.fsname.empty() ? "encfs" : flags.fsname;
     mount.subtype = options.subtype.empty() ? "encfs" : options.subtype;

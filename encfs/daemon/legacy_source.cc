@@ -9,7 +9,6 @@
 #include <thread>
 
 #include "encfs/core/legacy_move.h"
-#include "encfs/core/legacy_reverse.h"
 #include "encfs/core/legacy_tail.h"
 #include "encfs/daemon/log.h"
 
@@ -86,7 +85,9 @@ void LegacySource::mend(Log& log) {
 Outcome<core::FormatMaker> LegacySource::format() {
     if (!choices_.reverse) return core::legacy_format(std::move(*volume_));
     const auto config = disk_.fs().stat_at(disk_.root_fd(), core::kShownConfig);
-    return core::legacy_reverse(std::move(*volume_), config ? config->st_ino : 0);
+    return core::legacy_reverse(std::move(*volume_), config ? config->st_ino : 0,
+                                read_only_ || is_read_only() ? core::ReverseFile::Access::kRead
+                                                             : core::ReverseFile::Access::kWrite);
 }
 
 Outcome<std::unique_ptr<VolumeSource>> LegacySource::open(VolumeOnDisk disk, LegacyConfig config,

@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "encfs/core/legacy_reverse.h"
 #include "encfs/daemon/legacy_on_disk.h"
 #include "encfs/daemon/volume_on_disk.h"
 #include "encfs/daemon/volume_source.h"
@@ -25,6 +26,10 @@ class LegacySource final : public VolumeSource {
     Outcome<void> reserve(bool read_only, bool& shared) override;
     Outcome<void> unlock(Bytes password) override;
     Outcome<void> unlock_by_key(Bytes key) override;
+    bool is_read_only() const override {
+        return choices_.reverse &&
+               (!choices_.reverse_write || !core::can_reverse_write(config_.parameters));
+    }
     bool can_forget_keys() const override { return true; }
     Outcome<ByteVector> key_mark() const override;
     void mend(Log& log) override;
