@@ -98,13 +98,17 @@ class Migrate {
         const bool begun = target_.target == migrate::Target::kIncomplete ||
                            target_.target == migrate::Target::kComplete;
         if (begun && target_.old_volume != old_->identity()) {
-            return fail(FailureKind::kCipherDir, options_.new_place(),
-                        " was begun from another old volume; give that one, or another directory");
+            return fail(
+                FailureKind::kCipherDir, options_.new_place(),
+                " was begun from another old volume, or before the password of this one was "
+                "changed; give that volume, or take ",
+                options_.new_place(), " away with --rollback and begin anew");
         }
         const auto given = read_credential(options_.unlock, options_.old_place());
         if (!given) return std::unexpected(given.error());
         const Progress progress("Deriving the key");
-        return old_->unlock(given->view(), descriptors_);
+        return wanted("old volume " + options_.old_place(), "that opens it today",
+                      old_->unlock(given->view(), descriptors_));
     }
 
     Outcome<migrate::Survey> look() {
@@ -163,8 +167,17 @@ class Migrate {
                 migrate::NewVolume::make(*lower_, place, std::move(choice), password->bytes());
             if (!made) return std::unexpected(made.error());
         }
-        return migrate::NewVolume::open(*lower_, place, password->bytes(), old_->identity(),
-                                        descriptors_);
+        return wanted("new volume " + place, "that it got when this migration was begun",
+                      migrate::NewVolume::open(*lower_, place, password->bytes(), old_->identity(),
+                                               descriptors_));
+    }
+
+    // Two passwords are asked for: which one was wrong, and which is right.
+    template <typename T>
+    static Outcome<T> wanted(const std::string& volume, const char* which, Outcome<T> opened) {
+        if (opened || opened.error().kind != FailureKind::kWrongPassword) return opened;
+        return fail(FailureKind::kWrongPassword, "the password of the ", volume,
+                    " is wrong; give the one ", which);
     }
 
     Outcome<ExitCode> copy(migrate::NewVolume& made, const migrate::Survey& surveyed) {

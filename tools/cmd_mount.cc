@@ -9,10 +9,9 @@
 #include <optional>
 
 #include "encfs/daemon/mount_session.h"
-#include "encfs/lower/lower_fs.h"
-#include "encfs/migrate/volumes.h"
 #include "tools/command.h"
 #include "tools/key_source.h"
+#include "tools/migration_check.h"
 #include "tools/mount_options.h"
 #include "tools/numbers.h"
 #include "tools/progress.h"
@@ -42,6 +41,8 @@ struct MountCommand {
     std::vector<std::string> allow_gids;
     bool deny_root = false;
     bool guard_lower = false;
+    bool on_demand = false;
+    bool delay_password = false;
     daemon::LegacyChoices legacy;
 };
 
@@ -118,6 +119,25 @@ std::expected<void, std::string> size_maps(const MountFlags& flags, unsigned& ma
     return {};
 }
 
+std::expected<void, std::string> choose_demand(const MountCommand& command, const MountFlags& flags,
+                                               daemon::MountRequest& request) {
+    if (command.delay_password && !command.on_demand)
+        return bad("--delaymount is for mounts with --ondemand");
+    if (!command.on_demand) return {};
+    // A person at a terminal is not there any more when the keys are wanted again.
+    if (command.password.program.empty())
+        return bad("--ondemand needs a program that tells the password, --extpass");
+    if (flags.mode == "optimized" || flags.mode == "extfuse" || flags.transport == "uring")
+        return bad(
+            "a mount with --ondemand leaves nothing to the kernel: only --mode regular and "
+            "--transport classic go with it");
+    request.on_demand = true;
+    request.delay_password = command.delay_password;
+    if (!request.legacy.config_file.empty())
+        request.legacy.config_file = absolute(request.legacy.config_file);
+    return {};
+}
+
 std::expected<daemon::MountRequest, std::string> to_request(const MountCommand& command) {
     MountFlags flags;
     for (const std::string& list : command.lists) {
@@ -155,33 +175,14 @@ std::expected<daemon::MountRequest, std::string> to_request(const MountCommand& 
     request.mount.debug = command.debug;
     request.mount.extra_kernel_options = flags.kernel;
     request.legacy = command.legacy;
+    request.legacy.reverse = command.legacy.reverse || command.legacy.reverse_write;
+    if (auto chosen = choose_demand(command, flags, request); !chosen) return bad(chosen.error());
     request.log_file = command.log_file;
     request.plain_names_in_log = command.plain_names_in_log;
     request.log = !command.log_file.empty()               ? daemon::LogTarget::kFile
                   : command.syslog || !command.foreground ? daemon::LogTarget::kSyslog
                                                           : daemon::LogTarget::kStderr;
     return request;
-}
-
-// What a migration has not ended yet must not be changed: the next run would go on with it.
-Outcome<void> check_migration(const std::string& place, bool read_only) {
-    const auto lower = lower::make_posix_lower_fs();
-    const auto view = migrate::look_at_target(*lower, place);
-    // The mount itself says better what is wrong there.
-    if (!view) return {};
-    if (view->target == migrate::Target::kIncomplete) {
-        return daemon::fail(daemon::FailureKind::kCipherDir, place,
-                            " is a migration that was cut short; go on with 'extencfs migrate OLD ",
-                            place, "', or remove it with 'extencfs migrate --rollback ", place,
-                            "'");
-    }
-    if (view->target == migrate::Target::kComplete && !read_only) {
-        return daemon::fail(daemon::FailureKind::kCipherDir, place,
-                            " is a migration that was not declared complete; look at it with "
-                            "--ro, then 'extencfs migrate --finish ",
-                            place, "'");
-    }
-    return {};
 }
 
 ExitCode run(const MountCommand& command) {
@@ -191,8 +192,9 @@ ExitCode run(const MountCommand& command) {
                      request.error().c_str());
         return kExitUsage;
     }
-    if (auto ended = check_migration(request->cipher_dir, request->mount.read_only); !ended)
-        return tell(ended.error());
+    const Use use = request->mount.read_only ? Use::kRead : Use::kWrite;
+    if (auto usable = check_migration(request->cipher_dir, request->legacy, use); !usable)
+        return tell(usable.error());
     const daemon::MountDialogue dialogue{
         [&command] { return read_credential(command.unlock, command.cipher_dir); },
         [](const std::string& words) { return std::make_shared<Progress>(words); }};
@@ -203,7 +205,8 @@ ExitCode run(const MountCommand& command) {
     return done ? kExitOk : tell(done.error());
 }
 
-void add_encfs_options(CLI::App& app, daemon::LegacyChoices& legacy) {
+void add_encfs_options(CLI::App& app, MountCommand& command) {
+    daemon::LegacyChoices& legacy = command.legacy;
     app.add_option("-c,--config", legacy.config_file,
                    "The configuration, where it is not in CIPHERDIR")
         ->type_name("FILE")
@@ -214,9 +217,18 @@ void add_encfs_options(CLI::App& app, daemon::LegacyChoices& legacy) {
         ->group("EncFS volumes");
     app.add_flag("--forcedecode", legacy.ignore_macs, "Show blocks whose checksum is wrong")
         ->group("EncFS volumes");
+    app.add_flag("--ondemand", command.on_demand,
+                 "Forget the keys after --idle, and ask --extpass again when it is used")
+        ->group("EncFS volumes");
+    app.add_flag("--delaymount", command.delay_password,
+                 "With --ondemand: ask when it is used for the first time")
+        ->group("EncFS volumes");
     app.add_flag("--reverse", legacy.reverse,
                  "Show the encrypted view of the plain directory CIPHERDIR, read-only, with the "
                  "EncFS settings in it")
+        ->group("EncFS volumes");
+    app.add_flag("--reversewrite", legacy.reverse_write,
+                 "Likewise, and decrypt into CIPHERDIR what is written to it")
         ->group("EncFS volumes");
 }
 
@@ -275,7 +287,7 @@ void add_mount(CLI::App& root, int& exit_code) {
     add_unlock_options(*app, command->unlock);
     add_slot_option(*app, command->unlock);
     add_mount_options(*app, *command);
-    add_encfs_options(*app, command->legacy);
+    add_encfs_options(*app, *command);
     app->add_option("CIPHERDIR", command->cipher_dir, "The volume")->required();
     app->add_option("MOUNTPOINT", command->mountpoint, "Empty directory to show it in")->required();
     app->footer("Example:\n  extencfs mount --idle 30 ~/.vault ~/vault");

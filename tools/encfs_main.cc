@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "encfs/daemon/hardening.h"
 #include "encfs/daemon/legacy_key.h"
@@ -19,6 +20,7 @@
 #include "tools/encfs_create.h"
 #include "tools/encfs_options.h"
 #include "tools/encfs_password.h"
+#include "tools/migration_check.h"
 
 namespace extencfs::tools {
 namespace {
@@ -41,8 +43,11 @@ int usage(const std::string& what) {
                  "  --extpass=program\tuse external program for password prompt\n"
                  "  -c, --config=path\tuse that config file\n"
                  "  -i, --idle=MINUTES\tauto unmount after period of inactivity\n"
+                 "  -m, --ondemand\t\tforget the key then instead, and ask again (--extpass)\n"
+                 "  --delaymount\t\twith that: ask when it is used for the first time\n"
                  "  -u, --unmount\t\tunmount mountPoint\n"
                  "  --standard, --paranoia\tmake a new volume without questions\n"
+                 "  --reverse, --reversewrite\tthe encrypted view of a plain directory\n"
                  "  --anykey, --forcedecode, --require-macs, --public\n\n"
                  "For more information, see the man page encfs(1)\n\n",
                  EXTENCFS_VERSION);
@@ -126,7 +131,7 @@ Outcome<bool> has_volume(const daemon::VolumeOnDisk& disk, const EncfsOptions& o
     return config->has_value();
 }
 
-// Makes a volume where there is none. Returns its password, or none where one was there.
+// Makes a volume where there is none. Returns its key, or none where one was there.
 Outcome<std::optional<crypto::SecretBytes>> create_if_missing(const EncfsOptions& options) {
     const auto fs = lower::make_posix_lower_fs();
     const auto disk = daemon::VolumeOnDisk::open(*fs, options.root_dir);
@@ -138,46 +143,40 @@ Outcome<std::optional<crypto::SecretBytes>> create_if_missing(const EncfsOptions
         return std::unexpected(hardened.error());
     auto chosen = choose_encfs_volume(options);
     if (!chosen) return std::unexpected(chosen.error());
-    auto password = password_for(options, true);
+    const auto password = password_for(options, true);
     if (!password) return std::unexpected(password.error());
-    auto config = daemon::new_legacy_config(std::move(*chosen), password->bytes());
-    if (!config) return std::unexpected(config.error());
-    config->path = named_config(options);
-    if (auto written = daemon::write_legacy_config(*fs, disk->root_fd(), *config); !written)
+    auto made = daemon::new_legacy_volume(std::move(*chosen), password->bytes());
+    if (!made) return std::unexpected(made.error());
+    made->config.path = named_config(options);
+    if (auto written = daemon::write_legacy_config(*fs, disk->root_fd(), made->config); !written)
         return std::unexpected(written.error());
-    return std::move(*password);
+    return std::move(made->secret);
 }
 
 Outcome<void> serve(const EncfsOptions& options, const daemon::Ready& ready) {
+    const auto request = encfs_request(options);
+    const Use use = request.mount.read_only ? Use::kRead : Use::kWrite;
+    if (auto usable = check_migration(request.cipher_dir, request.legacy, use); !usable)
+        return usable;
     auto made = create_if_missing(options);
     if (!made) return std::unexpected(made.error());
-    const daemon::MountDialogue dialogue{
-        [&]() -> Outcome<crypto::SecretBytes> {
-            if (*made) return std::move(**made);
-            return password_for(options, false);
-        },
-        [](const std::string&) { return std::shared_ptr<void>(); }};
-    return daemon::serve_mount(encfs_request(options), dialogue, [&] {
+    if (request.delay_password) made->reset();  // asked for when it is wanted
+    const daemon::MountDialogue dialogue{[&options] { return password_for(options, false); },
+                                         [](const std::string&) { return std::shared_ptr<void>(); },
+                                         [&made] { return std::exchange(*made, std::nullopt); }};
+    return daemon::serve_mount(request, dialogue, [&] {
         if (options.annotate) std::fprintf(stderr, "$STATUS$ fuse_main_start\n");
         ready();
     });
 }
 
 int mount(EncfsOptions options) {
-    if (options.reverse_write) {
-        std::fprintf(stderr, "encfs: --reversewrite is not available; use --reverse to read\n");
-        return kFailed;
-    }
-    if (options.on_demand) {
-        std::fprintf(stderr,
-                     "encfs: --ondemand is not available; mount now, with --idle to unmount\n");
-        return kFailed;
-    }
     if (!have_directory(options.root_dir))
         return usage("Unable to locate root directory, aborting.");
     if (!have_directory(options.mountpoint))
         return usage("Unable to locate mount point, aborting.");
     options.root_dir = absolute(options.root_dir);
+    if (!options.config_file.empty()) options.config_file = absolute(options.config_file);
     const daemon::Service service = [&options](const daemon::Ready& ready) {
         const auto done = serve(options, ready);
         std::fflush(stdout);

@@ -215,6 +215,7 @@ std::expected<EncfsOptions, std::string> parse_encfs_options(int argc, char** ar
     while ((letter = getopt_long(argc, argv, "HsSfvdmi:o:t:uc:V", kLong, nullptr)) != -1) {
         if (auto taken = take(letter, options); !taken) return std::unexpected(taken.error());
     }
+    options.reverse = options.reverse || options.reverse_write;
     if (options.version || options.fuse_help) return options;
     const int left = argc - optind;
     if (options.unmount && left >= 1) {
@@ -237,11 +238,14 @@ daemon::MountRequest encfs_request(const EncfsOptions& options) {
     request.mountpoint = options.mountpoint;
     request.occupied = flags.nonempty ? daemon::Occupied::kAccept : daemon::Occupied::kRefuse;
     request.idle_limit = std::chrono::minutes(options.idle_minutes);
+    request.on_demand = options.on_demand;
+    request.delay_password = options.delay_mount;
     request.legacy.config_file = options.config_file;
     request.legacy.any_key = options.any_key;
     request.legacy.ignore_macs = options.force_decode;
     request.legacy.require_macs = options.require_macs;
     request.legacy.reverse = options.reverse;
+    request.legacy.reverse_write = options.reverse_write;
     fuse::MountOptions& mount = request.mount;
     mount.fsname = flags.fsname.empty() ? "encfs" : flags.fsname;
     mount.subtype = options.subtype.empty() ? "encfs" : options.subtype;

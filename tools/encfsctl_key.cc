@@ -12,6 +12,7 @@
 #include "tools/encfs_info.h"
 #include "tools/encfs_password.h"
 #include "tools/encfsctl.h"
+#include "tools/migration_check.h"
 
 namespace extencfs::tools {
 namespace {
@@ -26,7 +27,10 @@ struct Opened {
     daemon::LegacyConfig config;
 };
 
-Outcome<Opened> open_config(const char* directory) {
+// Its password and key are of no use, or no good, in the middle of a migration.
+Outcome<Opened> open_config(const char* directory, Use use) {
+    if (auto usable = check_migration(directory, {}, use); !usable)
+        return std::unexpected(usable.error());
     auto fs = lower::make_posix_lower_fs();
     auto disk = daemon::VolumeOnDisk::open(*fs, directory);
     if (!disk) return std::unexpected(disk.error());
@@ -51,7 +55,7 @@ enum class Asked : bool { kOnStdin, kByPrompt };
 int change_password(Words words, Asked asked) {
     if (!encfsctl_has_directory(words[0])) return 1;
     if (auto hardened = daemon::harden_process(); !hardened) return encfsctl_tell(hardened.error());
-    auto volume = open_config(words[0]);
+    auto volume = open_config(words[0], Use::kWrite);
     if (!volume) return no_config(volume.error());
     std::printf("Enter current Encfs password\n");
     std::fflush(stdout);
@@ -100,7 +104,7 @@ int encfsctl_tell(const daemon::Failure& failure) {
 
 int encfsctl_info(Words words) {
     if (!encfsctl_has_directory(words[0])) return 1;
-    const auto volume = open_config(words[0]);
+    const auto volume = open_config(words[0], Use::kRead);
     if (!volume) return no_config(volume.error());
     const legacy::Config& config = volume->config.config;
     std::printf("\n%s\n%s\n", daemon::printable(encfs_version_line(config)).c_str(),
@@ -111,7 +115,7 @@ int encfsctl_info(Words words) {
 int encfsctl_show_key(Words words) {
     if (!encfsctl_has_directory(words[0])) return 1;
     if (auto hardened = daemon::harden_process(); !hardened) return encfsctl_tell(hardened.error());
-    const auto volume = open_config(words[0]);
+    const auto volume = open_config(words[0], Use::kRead);
     if (!volume) return no_config(volume.error());
     const auto password = encfs_prompt_password();
     if (!password) return encfsctl_tell(password.error());
@@ -134,7 +138,7 @@ int encfsctl_auto_passwd(Words words) {
 int encfsctl_auto_check_passwd(Words words) {
     if (!encfsctl_has_directory(words[0])) return 1;
     if (auto hardened = daemon::harden_process(); !hardened) return encfsctl_tell(hardened.error());
-    const auto volume = open_config(words[0]);
+    const auto volume = open_config(words[0], Use::kRead);
     if (!volume) return no_config(volume.error());
     std::printf("Enter current Encfs password\n");
     std::fflush(stdout);

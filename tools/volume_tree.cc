@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "encfs/daemon/hardening.h"
+#include "tools/migration_check.h"
 
 namespace extencfs::tools {
 namespace {
@@ -43,6 +44,8 @@ Outcome<std::unique_ptr<VolumeTree>> VolumeTree::open(
     const std::function<Outcome<daemon::Credential>()>& read_password) {
     if (auto hardened = daemon::harden_process(); !hardened)
         return std::unexpected(hardened.error());
+    if (auto usable = check_migration(directory, legacy, Use::kRead); !usable)
+        return std::unexpected(usable.error());
     std::unique_ptr<VolumeTree> tree(new VolumeTree);
     tree->lower_ = lower::make_posix_lower_fs();
     auto source = daemon::open_volume(*tree->lower_, directory, legacy);

@@ -40,22 +40,55 @@ Result<std::unique_ptr<Filesystem>> Filesystem::open(std::unique_ptr<lower::Lowe
     if (!fs->options_.read_only) {
         if (auto r = fs->lower_->syncfs(fs->root_->fd.get()); !r) return fail(r.error());
     }
-    Filesystem* self = fs.get();
-    fs->format_ = make_format(
-        {.clean = fs->options_.trust_hints,
-         .read_only = fs->options_.read_only,
-         .on_damage = [self](int fd, const std::string& what) { self->report_damage(fd, what); },
-         .sink = fs->sink_.get()});
-    fs->binding_ = fs->format_->path_binding();
-    if (!fs->options_.read_only) {
-        if (auto r = fs->format_->recover(*fs->lower_, fs->root_->fd.get()); !r)
+    fs->root_->ino = fs->root_ino_;
+    if (make_format) {
+        if (auto r = fs->start_format(std::move(make_format)); !r)
             return std::unexpected(r.error());
     }
-    fs->root_->ino = fs->root_ino_;
-    fs->root_->context = fs->format_->root();
     fs->table_ = std::make_unique<InodeTable>(fs->root_ino_, fs->root_->context, *fs->sink_);
     if (!fs->options_.trust_hints && !fs->options_.read_only) fs->start_recovery_scan();
     return fs;
+}
+
+Result<void> Filesystem::start_format(FormatMaker make_format) {
+    auto format = make_format(
+        {.clean = options_.trust_hints,
+         .read_only = options_.read_only,
+         .on_damage = [this](int fd, const std::string& what) { report_damage(fd, what); },
+         .sink = sink_.get()});
+    if (!options_.read_only) {
+        if (auto r = format->recover(*lower_, root_->fd.get()); !r)
+            return std::unexpected(r.error());
+    }
+    format_ = std::move(format);
+    binding_ = format_->path_binding();
+    longest_name_ = format_->longest_name();
+    root_->context = format_->root();
+    return {};
+}
+
+bool Filesystem::forget_keys() {
+    for (auto& file : files_->all()) {
+        if (!file->settle()) return false;
+    }
+    if (!files_->clear()) return false;
+    {
+        std::lock_guard lock(read_only_mutex_);
+        read_only_files_.clear();
+        any_read_only_file_ = false;
+    }
+    // A power cut finds what a finished mount leaves.
+    if (!options_.read_only && !lower_->syncfs(root_->fd.get())) return false;
+    finish_renames();
+    if (!options_.read_only) format_->end(*lower_);
+    format_.reset();
+    return true;
+}
+
+Result<void> Filesystem::take_keys(FormatMaker make_format) {
+    if (auto r = start_format(std::move(make_format)); !r) return r;
+    table_->set_context(kRootNode, root_->context);
+    return {};
 }
 
 Filesystem::~Filesystem() {
@@ -73,7 +106,7 @@ bool Filesystem::finish() {
     if (options_.read_only) return good;
     if (!lower_->syncfs(root_->fd.get())) return false;
     finish_renames();
-    format_->end(*lower_);
+    if (format_) format_->end(*lower_);
     drop(table_->clear());
     sink_->end();
     return good;
@@ -136,7 +169,7 @@ Result<std::string> Filesystem::readlink(NodeId node) {
 Result<struct statvfs> Filesystem::statfs() {
     auto is = lower_->statvfs(root_->fd.get());
     if (!is) return fail(is.error());
-    is->f_namemax = format_->longest_name();
+    is->f_namemax = longest_name_;
     return *is;
 }
 

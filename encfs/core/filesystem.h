@@ -49,7 +49,8 @@ enum class ListMode { kNames, kWithAttributes };
 // References: every Entry handed out counts one kernel reference to its node, given back by forget.
 class Filesystem {
   public:
-    // Takes over the lower directory `root`. Starts the recovery scan after an unclean end.
+    // Takes over the lower directory `root`. Starts the recovery scan after an unclean end. Without
+    // `make_format` it begins without keys, as after forget_keys().
     static Result<std::unique_ptr<Filesystem>> open(std::unique_ptr<lower::LowerFs> lower,
                                                     lower::Fd root, FormatMaker make_format,
                                                     Options options);
@@ -61,6 +62,15 @@ class Filesystem {
     // After the last request: settles and syncs everything below. True when the volume may be
     // marked clean (all was written, and after an unclean end the recovery scan was complete).
     bool finish();
+
+    // ---- without keys: nothing may be asked for but forget(), flush(), statfs() and finish() ----
+    // Closes all that the format made, and the format itself with its keys; the nodes stay. False,
+    // and the keys stay: contents are in use, or could not be written. REQUIRES: no operation runs
+    // but forget(); an EncFS volume.
+    bool forget_keys();
+    // With a format of the same volume. REQUIRES: no operation runs but forget(). ERRORS: as
+    // open().
+    Result<void> take_keys(FormatMaker make_format);
 
     // Called, on the thread of a request, when what the kernel knows of a name proved wrong: it
     // should be told to look it up again, but not on that thread. Call before the first request.
@@ -152,6 +162,7 @@ class Filesystem {
     };
 
     Filesystem(std::unique_ptr<lower::LowerFs> lower, lower::Fd root, Options options);
+    Result<void> start_format(FormatMaker make_format);
 
     // Every operation that reaches the lower directory by a path holds this: no rename changes
     // lower names elsewhere meanwhile. Nothing where the format binds no paths.
@@ -336,9 +347,10 @@ class Filesystem {
     bool privileged_;                       // we are root: owners and modes are ours to set
     std::atomic<bool> no_tmpfiles_{false};  // the lower file system has no O_TMPFILE
     std::function<void(NodeId, const std::string&)> on_entry_stale_;
-    std::shared_ptr<MetadataSink> sink_;  // never null
-    std::unique_ptr<VolumeFormat> format_;
-    PathBinding binding_;  // the format's
+    std::shared_ptr<MetadataSink> sink_;    // never null
+    std::unique_ptr<VolumeFormat> format_;  // nullptr: without keys
+    PathBinding binding_;                   // the format's
+    std::size_t longest_name_ = 255;        // the last format's
     std::uint64_t root_ino_ = 0;
     dev_t lower_dev_ = 0;
     Dir root_;

@@ -69,6 +69,22 @@ class HandleCache {
         entries_.erase(it);
     }
 
+    // Takes everything out, with before_close. False, and what is left stays: something is in use,
+    // or has to stay.
+    bool clear() {
+        std::vector<std::shared_ptr<T>> victims;
+        std::lock_guard lock(mutex_);
+        for (auto it = entries_.begin(); it != entries_.end();) {
+            Entry& entry = it->second;
+            if (entry.object.use_count() != 1) return false;
+            if (before_close_ && !before_close_(*entry.object)) return false;
+            victims.push_back(std::move(entry.object));
+            order_.erase(entry.place);
+            it = entries_.erase(it);
+        }
+        return true;
+    }
+
     // Everything that is in the cache now, without changing the order.
     std::vector<std::shared_ptr<T>> all() {
         std::lock_guard lock(mutex_);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <optional>
 
 namespace extencfs::core {
 
@@ -133,6 +134,7 @@ class LegacyMove::Planner {
             return true;
         });
         if (!listed) return fail(listed.error());
+        const std::size_t first = plan_.steps.size();
         for (const Listed& entry : entries) {
             auto type = entry.type;
             if (type == DT_UNKNOWN) {
@@ -142,7 +144,14 @@ class LegacyMove::Planner {
             }
             if (auto r = this->entry(fd, index, entry.name, entry.ino, type); !r) return r;
         }
-        return {};
+        // What cannot be done is refused before anything is.
+        const bool renames =
+            std::any_of(plan_.steps.begin() + static_cast<std::ptrdiff_t>(first), plan_.steps.end(),
+                        [index](const legacy::MoveStep& step) {
+                            return step.dir == index && step.entry != step.new_entry;
+                        });
+        auto allowed = renames ? tools_.lower.may_change_names(fd) : lower::Result<void>{};
+        return allowed ? Result<void>{} : fail(allowed.error());
     }
 
     // The header of a file, as it is and as it will be.
@@ -150,12 +159,19 @@ class LegacyMove::Planner {
                       const legacy::ChainedName& name, const legacy::ChainedName& fresh) {
         legacy::MoveStep step{
             .dir = index, .entry = entry, .new_entry = fresh.text, .header = {}, .new_header = {}};
-        auto opened = open_own_file(tools_.lower, fd, entry, O_RDONLY);
+        // For reading, and so that one that may not be written is found now.
+        auto opened = open_own_file(tools_.lower, fd, entry, O_RDWR);
+        std::optional<lower::Errno> refused;
+        if (!opened && is_refused(opened.error())) {
+            refused = opened.error();
+            opened = open_own_file(tools_.lower, fd, entry, O_RDONLY);
+        }
         if (!opened) return fail(opened.error());
         ByteArray<legacy::kFileHeaderSize> header;
         auto got = tools_.lower.pread(opened->get(), header, 0);
         if (!got) return fail(got.error());
         if (*got == header.size()) {
+            if (refused) return fail(*refused);
             auto file_iv = tools_.contents.decode_header(header, name.chain);
             if (!file_iv) return fail(file_iv.error());
             auto coded = tools_.contents.encode_header(*file_iv, fresh.chain);
@@ -290,7 +306,8 @@ void LegacyMove::drop_journal() {
 
 void LegacyMove::take_back() {
     // A failure leaves the journal, for the next mount.
-    if (run(MoveDirection::kBack) && journal_) drop_journal();
+    const bool back = run(MoveDirection::kBack).has_value();
+    if (back && journal_ && tools_.lower.syncfs(rootfd_)) drop_journal();
     finished_ = true;
 }
 

@@ -15,7 +15,16 @@ bool is_missing(const lower::Errno& error) {
     return error.value == ENOENT;
 }
 
+// Of a file or directory of another owner's, whose times are not ours to set: they move then.
+lower::Result<void> keep(lower::Result<void> set) {
+    return !set && is_refused(set.error()) ? lower::Result<void>{} : set;
+}
+
 }  // namespace
+
+bool is_refused(const lower::Errno& error) {
+    return error.value == EACCES || error.value == EPERM;
+}
 
 lower::Result<lower::Fd> open_own_file(lower::LowerFs& lower, int dirfd, const std::string& entry,
                                        int flags) {
@@ -103,6 +112,30 @@ lower::Result<void> MoveRunner::rename(std::size_t index, int dirfd, MoveDirecti
     });
 }
 
+lower::Result<void> MoveRunner::put_header(const legacy::MoveStep& step, int dirfd, Bytes header) {
+    const auto opened = [&](int flags) {
+        const bool at_new = step.dir == 0 && top_ == MoveTop::kNew;
+        auto fd = open_own_file(lower_, dirfd, at_new ? step.new_entry : step.entry, flags);
+        if (!fd && is_missing(fd.error()) && step.dir != 0)
+            fd = open_own_file(lower_, dirfd, step.new_entry, flags);
+        return fd;
+    };
+    auto fd = opened(O_WRONLY);
+    if (!fd && is_refused(fd.error())) {
+        const auto readable = opened(O_RDONLY);
+        ByteArray<legacy::kFileHeaderSize> now;
+        const auto got = readable ? lower_.pread(readable->get(), now, 0)
+                                  : lower::Result<std::size_t>(std::unexpected(readable.error()));
+        if (got && std::ranges::equal(Bytes(now).first(*got), header)) return {};
+    }
+    if (!fd) return std::unexpected(fd.error());
+    auto is = lower_.stat(fd->get());
+    if (!is) return std::unexpected(is.error());
+    auto done = lower_.pwrite(fd->get(), header, 0);
+    const struct timespec times[2] = {is->st_atim, is->st_mtim};
+    return done ? keep(lower_.utimens(fd->get(), times)) : done;
+}
+
 lower::Result<void> MoveRunner::do_step(std::size_t index, MoveDirection direction) {
     const auto& step = plan_.steps[index];
     auto dirfd = directory(step.dir);
@@ -113,19 +146,7 @@ lower::Result<void> MoveRunner::do_step(std::size_t index, MoveDirection directi
     if (!step.header.empty()) {
         const bool forward = direction == MoveDirection::kForward;
         const ByteVector& header = forward ? step.new_header : step.header;
-        auto written = observer_.header(index, [&]() -> lower::Result<void> {
-            const bool at_new = step.dir == 0 && top_ == MoveTop::kNew;
-            const auto& entry = at_new ? step.new_entry : step.entry;
-            auto fd = open_own_file(lower_, *dirfd, entry, O_WRONLY);
-            if (!fd && is_missing(fd.error()) && step.dir != 0)
-                fd = open_own_file(lower_, *dirfd, step.new_entry, O_WRONLY);
-            if (!fd) return std::unexpected(fd.error());
-            auto is = lower_.stat(fd->get());
-            if (!is) return std::unexpected(is.error());
-            auto done = lower_.pwrite(fd->get(), header, 0);
-            const struct timespec times[2] = {is->st_atim, is->st_mtim};
-            return done ? lower_.utimens(fd->get(), times) : done;
-        });
+        auto written = observer_.header(index, [&] { return put_header(step, *dirfd, header); });
         if (!written && !is_missing(written.error())) return written;
     }
     return rename(index, *dirfd, direction);
@@ -145,7 +166,7 @@ lower::Result<void> MoveRunner::keep_times(MoveDirection direction) {
         };
         const struct timespec times[2] = {as_timespec(plan_.dirs[i].atime),
                                           as_timespec(plan_.dirs[i].mtime)};
-        auto kept = observer_.times(i, [&] { return lower_.utimens(*fd, times); });
+        auto kept = observer_.times(i, [&] { return keep(lower_.utimens(*fd, times)); });
         if (!kept) return kept;
     }
     return {};

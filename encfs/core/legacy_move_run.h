@@ -44,6 +44,9 @@ class MoveRunner {
     lower::Result<lower::Fd> open_path(const std::vector<std::string>& path);
     lower::Result<void> do_step(std::size_t index, MoveDirection direction);
     lower::Result<void> rename(std::size_t index, int dirfd, MoveDirection direction);
+    // Of a file that lies at its old or its new name. Nothing is to be done, nor need be allowed,
+    // where it is what it should be.
+    lower::Result<void> put_header(const legacy::MoveStep& step, int dirfd, Bytes header);
     lower::Result<void> keep_times(MoveDirection direction);
 
     lower::LowerFs& lower_;
@@ -54,6 +57,9 @@ class MoveRunner {
     // The directories that are open, each in the one before.
     std::vector<std::pair<std::uint32_t, lower::Fd>> open_;
 };
+
+// Whether it is not ours to do.
+bool is_refused(const lower::Errno& error);
 
 // Opens a file of the user's own whatever its mode says.
 lower::Result<lower::Fd> open_own_file(lower::LowerFs& lower, int dirfd, const std::string& entry,

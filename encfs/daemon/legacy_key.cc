@@ -123,7 +123,7 @@ Outcome<void> set_legacy_password(LegacyConfig& config, Bytes secret, Bytes pass
     return {};
 }
 
-Outcome<LegacyConfig> new_legacy_config(legacy::Config config, Bytes password) {
+Outcome<NewLegacyVolume> new_legacy_volume(legacy::Config config, Bytes password) {
     auto parameters = legacy::parameters_of(config);
     if (!parameters) {
         return fail(FailureKind::kUnsupported, "this configuration cannot be had (",
@@ -134,7 +134,7 @@ Outcome<LegacyConfig> new_legacy_config(legacy::Config config, Bytes password) {
     LegacyConfig made{".encfs6.xml", {}, std::move(config), *parameters};
     if (auto set = set_legacy_password(made, secret.bytes(), password); !set)
         return std::unexpected(set.error());
-    return made;
+    return NewLegacyVolume{std::move(made), std::move(secret)};
 }
 
 Outcome<void> write_legacy_config(lower::LowerFs& fs, int root_fd, const LegacyConfig& config) {

@@ -21,9 +21,14 @@ Outcome<crypto::SecretBytes> open_legacy_key(const LegacyConfig& config, Bytes p
 // that the configuration names, in the forms that keep a salt. ERRORS: kKeyDerivation, kOther.
 Outcome<void> set_legacy_password(LegacyConfig& config, Bytes secret, Bytes password);
 
+// A new volume's configuration, and the key that it keeps.
+struct NewLegacyVolume {
+    LegacyConfig config;
+    crypto::SecretBytes secret;
+};
 // Gives a new volume its key, under `password`. `config`: all but salt, iterations and key.
 // ERRORS: as above, kUnsupported.
-Outcome<LegacyConfig> new_legacy_config(legacy::Config config, Bytes password);
+Outcome<NewLegacyVolume> new_legacy_volume(legacy::Config config, Bytes password);
 
 // Writes the configuration where it was read, in place of what is there, whose mode it keeps; a new
 // one is for its owner only. Durable on return. ERRORS: kConfigWrite.

@@ -113,7 +113,12 @@ Outcome<core::LegacyVolume> unlock_legacy(const LegacyConfig& config, Bytes pass
     const auto check = choices.any_key ? legacy::KeyCheck::kAnyKey : legacy::KeyCheck::kChecked;
     const auto secret = legacy::unwrap_key(config.config, config.parameters, password, check);
     if (!secret) return std::unexpected(from_volume_error(secret.error(), config.name));
-    auto key = crypto::LegacyKey::create(config.parameters.cipher, secret->bytes());
+    return legacy_volume_with(config, secret->bytes(), choices);
+}
+
+Outcome<core::LegacyVolume> legacy_volume_with(const LegacyConfig& config, Bytes secret,
+                                               const LegacyChoices& choices) {
+    auto key = crypto::LegacyKey::create(config.parameters.cipher, secret);
     if (!key) {
         return fail(FailureKind::kUnsupported, "the volume's cipher ", config.config.cipher.name,
                     " cannot be used (", crypto::describe(key.error()),

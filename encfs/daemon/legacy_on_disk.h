@@ -29,5 +29,8 @@ Outcome<std::optional<LegacyConfig>> read_legacy_config(lower::LowerFs& fs, int 
 // ERRORS: kWrongPassword, kDamage, kKeyDerivation, kUnsupported.
 Outcome<core::LegacyVolume> unlock_legacy(const LegacyConfig& config, Bytes password,
                                           const LegacyChoices& choices);
+// With the volume's key itself. ERRORS: kUnsupported.
+Outcome<core::LegacyVolume> legacy_volume_with(const LegacyConfig& config, Bytes secret,
+                                               const LegacyChoices& choices);
 
 }  // namespace extencfs::daemon

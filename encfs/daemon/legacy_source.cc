@@ -5,10 +5,10 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <thread>
 
 #include "encfs/core/legacy_move.h"
-#include "encfs/core/legacy_reverse.h"
 #include "encfs/core/legacy_tail.h"
 #include "encfs/daemon/log.h"
 
@@ -56,6 +56,21 @@ Outcome<void> LegacySource::unlock(const volume::OpeningSecret& secret) {
     return {};
 }
 
+Outcome<void> LegacySource::unlock_by_key(Bytes key) {
+    auto volume = legacy_volume_with(config_, key, choices_);
+    if (!volume) return std::unexpected(volume.error());
+    volume_ = std::move(*volume);
+    return {};
+}
+
+Outcome<ByteVector> LegacySource::key_mark() const {
+    const auto mac = volume_->key->mac64(bytes_of("extencfs: the same key"));
+    if (!mac) return fail(FailureKind::kOther, "the volume's cipher cannot be used; try again");
+    ByteVector mark(sizeof *mac);
+    std::memcpy(mark.data(), &*mac, mark.size());
+    return mark;
+}
+
 void LegacySource::mend(Log& log) {
     if (!lock_enforced_) {
         log.write(LogLevel::kWarning, "lock",
@@ -74,7 +89,9 @@ void LegacySource::mend(Log& log) {
 Outcome<core::FormatMaker> LegacySource::format() {
     if (!choices_.reverse) return core::legacy_format(std::move(*volume_));
     const auto config = disk_.fs().stat_at(disk_.root_fd(), core::kShownConfig);
-    return core::legacy_reverse(std::move(*volume_), config ? config->st_ino : 0);
+    return core::legacy_reverse(std::move(*volume_), config ? config->st_ino : 0,
+                                read_only_ || is_read_only() ? core::ReverseFile::Access::kRead
+                                                             : core::ReverseFile::Access::kWrite);
 }
 
 Outcome<std::unique_ptr<VolumeSource>> LegacySource::open(VolumeOnDisk disk, LegacyConfig config,

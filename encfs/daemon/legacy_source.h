@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "encfs/core/legacy_reverse.h"
 #include "encfs/daemon/legacy_on_disk.h"
 #include "encfs/daemon/volume_on_disk.h"
 #include "encfs/daemon/volume_source.h"
@@ -24,6 +25,13 @@ class LegacySource final : public VolumeSource {
     ByteVector identity() const override { return config_.config.wrapped_key; }
     Outcome<void> reserve(bool read_only, bool& shared) override;
     Outcome<void> unlock(const volume::OpeningSecret& secret) override;
+    Outcome<void> unlock_by_key(Bytes key) override;
+    bool is_read_only() const override {
+        return choices_.reverse &&
+               (!choices_.reverse_write || !core::can_reverse_write(config_.parameters));
+    }
+    bool can_forget_keys() const override { return true; }
+    Outcome<ByteVector> key_mark() const override;
     void mend(Log& log) override;
     // What is lost when a writer is killed does not show, and needs no look at every file.
     bool was_clean() const override { return true; }

@@ -15,6 +15,7 @@
 #include "encfs/daemon/hardening.h"
 #include "encfs/daemon/log.h"
 #include "encfs/daemon/mount_table.h"
+#include "encfs/daemon/on_demand.h"
 #include "encfs/daemon/supervisor.h"
 #include "encfs/daemon/volume_source.h"
 
@@ -26,7 +27,17 @@ using Json = nlohmann::ordered_json;
 Outcome<std::unique_ptr<VolumeSource>> prepare(lower::LowerFs& fs, MountRequest& request) {
     auto volume = open_volume(fs, request.cipher_dir, request.legacy);
     if (!volume) return volume;
-    if (request.legacy.reverse) request.mount.read_only = true;
+    if ((*volume)->is_read_only()) request.mount.read_only = true;
+    if (request.on_demand && !(*volume)->can_forget_keys()) {
+        return fail(FailureKind::kUnsupported, request.cipher_dir,
+                    " is no EncFS volume, and cannot be mounted on demand; leave that out, --idle "
+                    "then unmounts it");
+    }
+    if (request.on_demand) {
+        // What the kernel keeps could be had without the password.
+        request.mount.mode = fuse::Mode::kRegular;
+        request.mount.transport = fuse::Transport::kClassic;
+    }
     auto mountpoint = check_mountpoint(request.mountpoint, (*volume)->root_fd(), request.occupied);
     if (!mountpoint) return std::unexpected(mountpoint.error());
     request.mount.mountpoint = *mountpoint;
@@ -35,7 +46,16 @@ Outcome<std::unique_ptr<VolumeSource>> prepare(lower::LowerFs& fs, MountRequest&
     return volume;
 }
 
+mode_t current_umask() {
+    const mode_t now = umask(0);
+    umask(now);
+    return now;
+}
+
 Outcome<void> unlock(VolumeSource& volume, const MountDialogue& dialogue) {
+    if (dialogue.made_key) {
+        if (const auto key = dialogue.made_key()) return volume.unlock_by_key(key->bytes());
+    }
     const auto given = dialogue.read_password();
     if (!given) return std::unexpected(given.error());
     const auto shown = dialogue.waiting("Deriving the key");
@@ -54,7 +74,8 @@ Outcome<std::unique_ptr<core::Filesystem>> open_filesystem(VolumeSource& volume,
                                                            const MountRequest& request,
                                                            const HardeningReport& limits,
                                                            const FastPath* fast_path, Log& log) {
-    auto format = volume.format();
+    auto format =
+        request.delay_password ? Outcome<core::FormatMaker>(core::FormatMaker()) : volume.format();
     if (!format) return std::unexpected(format.error());
     lower::Fd root(fcntl(volume.root_fd(), F_DUPFD_CLOEXEC, 3));
     if (!root) return fail(FailureKind::kOther, errno_text(errno), "; try again");
@@ -159,8 +180,8 @@ void switch_log(const MountRequest& request, Log& log) {
 
 // Serves until unmounted.
 Outcome<void> serve(const MountRequest& request, int root_fd, core::Filesystem& fs,
-                    FastPath* fast_path, const std::vector<std::string>& notes, Log& log,
-                    const Ready& ready) {
+                    FastPath* fast_path, const std::vector<std::string>& notes, OnDemand* on_demand,
+                    Log& log, const Ready& ready) {
     auto session = fuse::Session::mount(fs, request.mount);
     if (!session) {
         return std::unexpected(Failure{kind_of_hint(session.error().exit_code_hint),
@@ -175,7 +196,7 @@ Outcome<void> serve(const MountRequest& request, int root_fd, core::Filesystem& 
         request.mount.mountpoint, [&](std::string_view asked) { return answer(asked, serving); });
     if (!control) return std::unexpected(control.error());
     const auto supervisor =
-        Supervisor::start(**session, log, request.mount.mountpoint, request.idle_limit);
+        Supervisor::start(**session, log, request.mount.mountpoint, request.idle_limit, on_demand);
     if (!supervisor) return std::unexpected(supervisor.error());
     // Modes of new files come whole from the kernel.
     umask(0);
@@ -216,15 +237,17 @@ Outcome<void> end_in_order(lower::LowerFs& lower, VolumeSource& volume, bool rea
 
 // From the unlocked volume to the end of its mount.
 Outcome<void> mount_unlocked(const MountRequest& request, lower::LowerFs& lower,
-                             VolumeSource& volume, const HardeningReport& limits, Log& log,
-                             const Ready& ready) {
+                             VolumeSource& volume, const HardeningReport& limits,
+                             OnDemand* on_demand, Log& log, const Ready& ready) {
     std::vector<std::string> notes;
     const auto fast_path = FastPath::make(request.mount, request.access, request.map_mb, notes);
     if (!fast_path) return std::unexpected(fast_path.error());
     if (auto marked = volume.begin_writing(); !marked) return marked;
     auto fs = open_filesystem(volume, request, limits, fast_path->get(), log);
+    if (fs && on_demand != nullptr)
+        on_demand->serve(**fs, volume.root_fd(), !request.delay_password);
     const auto served =
-        fs ? serve(request, volume.root_fd(), **fs, fast_path->get(), notes, log, ready)
+        fs ? serve(request, volume.root_fd(), **fs, fast_path->get(), notes, on_demand, log, ready)
            : Outcome<void>(std::unexpected(fs.error()));
     const auto ended =
         end_in_order(lower, volume, request.mount.read_only, fs ? std::move(*fs) : nullptr);
@@ -245,16 +268,29 @@ Outcome<void> serve_mount(MountRequest request, const MountDialogue& dialogue, c
     const auto lower = lower::make_posix_lower_fs();
     const auto volume = prepare(*lower, request);
     if (!volume) return std::unexpected(volume.error());
-    if (auto opened = unlock(**volume, dialogue); !opened) return opened;
+    if (!request.delay_password) {
+        if (auto opened = unlock(**volume, dialogue); !opened) return opened;
+    }
+    std::optional<KeyRing> keys;
+    std::optional<OnDemand> on_demand;
+    if (request.on_demand) {
+        keys.emplace(*lower, request.cipher_dir, request.legacy, dialogue.read_password,
+                     current_umask());
+        if (!request.delay_password) {
+            if (auto known = keys->remember(**volume); !known) return known;
+        }
+        request.mount.gate = &on_demand.emplace(*keys, log);
+    }
     block_ending_signals();
     (*volume)->mend(log);
     request.mount.lower_dir = request.cipher_dir;
     if (request.mount.fsname.empty()) request.mount.fsname = request.cipher_dir;
     bool was_ready = false;
-    const auto done = mount_unlocked(request, *lower, **volume, *limits, log, [&] {
-        was_ready = true;
-        ready();
-    });
+    const auto done = mount_unlocked(request, *lower, **volume, *limits,
+                                     on_demand ? &*on_demand : nullptr, log, [&] {
+                                         was_ready = true;
+                                         ready();
+                                     });
     // After the command that started us has gone, the log is the only one to tell.
     if (!done && was_ready && request.log != LogTarget::kStderr) {
         log.write(LogLevel::kError, "end", "{}", done.error().sentence);

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "encfs/daemon/background.h"
@@ -25,6 +26,10 @@ struct MountRequest {
     fuse::MountOptions mount;  // its mountpoint, lower_dir and an empty fsname are filled in
     Occupied occupied = Occupied::kRefuse;
     std::chrono::milliseconds idle_limit{0};  // 0: never
+    // Of EncFS volumes: forget the keys after that, instead of unmounting, and ask again; ask for
+    // the first time when the mount is used.
+    bool on_demand = false;
+    bool delay_password = false;  // with on_demand
     LegacyChoices legacy;
     AccessRules access;
     unsigned map_mb = kDefaultMapMb;
@@ -34,11 +39,15 @@ struct MountRequest {
     bool plain_names_in_log = false;  // damage is told with plaintext names too
 };
 
-// What the mount asks of the command that started it.
+// What the mount asks of the command that started it; on demand also later, from other threads, one
+// at a time.
 struct MountDialogue {
     std::function<Outcome<Credential>()> read_password;
     // Something to look at while the key is derived; gone when the result is.
     std::function<std::shared_ptr<void>(const std::string& words)> waiting;
+    // The key of an EncFS volume that was made just now, so that it is not derived once more; then
+    // no password is read. May be empty.
+    std::function<std::optional<crypto::SecretBytes>()> made_key = {};
 };
 
 // Opens, unlocks, mounts and serves until unmounted. In this order: what can fail without a

@@ -41,9 +41,10 @@ void block_ending_signals() {
 
 Outcome<std::unique_ptr<Supervisor>> Supervisor::start(fuse::Session& session, Log& log,
                                                        std::string mountpoint,
-                                                       milliseconds idle_limit) {
+                                                       milliseconds idle_limit,
+                                                       OnDemand* on_demand) {
     std::unique_ptr<Supervisor> made(
-        new Supervisor(session, log, std::move(mountpoint), idle_limit));
+        new Supervisor(session, log, std::move(mountpoint), idle_limit, on_demand));
     const sigset_t set = ending_signals();
     made->signals_ = lower::Fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
     made->stop_ = lower::Fd(eventfd(0, EFD_CLOEXEC));
@@ -76,7 +77,7 @@ void Supervisor::watch() {
         if (waits[0].revents != 0) {
             signalfd_siginfo info{};
             if (::read(signals_.get(), &info, sizeof info) == sizeof info) end_by_signal();
-        } else if (unmount_if_idle()) {
+        } else if (act_if_idle()) {
             return;
         }
     }
@@ -93,6 +94,11 @@ void Supervisor::end_by_signal() {
 void Supervisor::detach_busy_mount() {
     log_.write(LogLevel::kWarning, "end", "files are still open on {}: they are cut off",
                mountpoint_);
+    // Without keys nothing waits to be written, and to look would ask for them.
+    if (on_demand_ != nullptr && !on_demand_->has_keys()) {
+        (void)unmount_path(mountpoint_, Detach::kLazily);
+        return;
+    }
     const lower::Fd top(::open(mountpoint_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     (void)unmount_path(mountpoint_, Detach::kLazily);
     if (!top) return;
@@ -108,14 +114,21 @@ void Supervisor::detach_busy_mount() {
     }
 }
 
-bool Supervisor::unmount_if_idle() {
-    const std::uint64_t now = session_.requests_total();
+bool Supervisor::act_if_idle() {
+    const std::uint64_t now =
+        on_demand_ != nullptr ? on_demand_->uses() : session_.requests_total();
     if (now != last_requests_) {
         last_requests_ = now;
         last_use_ = SteadyClock::now();
         return false;
     }
     if (SteadyClock::now() - last_use_ < idle_limit_) return false;
+    if (on_demand_ == nullptr) return unmount_idle();
+    (void)on_demand_->forget();
+    return false;
+}
+
+bool Supervisor::unmount_idle() {
     // Refused while files are open or somebody stands in it: that is use, too.
     if (!session_.unmount()) {
         last_use_ = SteadyClock::now();

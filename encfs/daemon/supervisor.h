@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ends a mount in order: on SIGTERM, SIGINT or SIGHUP, and when nobody used it for a while.
+// Ends a mount in order: on SIGTERM, SIGINT or SIGHUP, and when nobody used it for a while; one
+// that forgets its keys then stays.
 #pragma once
 
 #include <chrono>
@@ -10,6 +11,7 @@
 
 #include "encfs/daemon/failure.h"
 #include "encfs/daemon/log.h"
+#include "encfs/daemon/on_demand.h"
 #include "encfs/fuse/session.h"
 #include "encfs/lower/fd.h"
 
@@ -21,31 +23,36 @@ void block_ending_signals();
 
 class Supervisor {
   public:
-    // `idle_limit` 0: never. `session`, `log` must outlive this. REQUIRES: block_ending_signals().
-    // ERRORS: kOther.
+    // `idle_limit` 0: never. `on_demand`: forgets the keys then; may be null. All of them must
+    // outlive this. REQUIRES: block_ending_signals(). ERRORS: kOther.
     static Outcome<std::unique_ptr<Supervisor>> start(fuse::Session& session, Log& log,
                                                       std::string mountpoint,
-                                                      std::chrono::milliseconds idle_limit);
+                                                      std::chrono::milliseconds idle_limit,
+                                                      OnDemand* on_demand);
     ~Supervisor();
     Supervisor(const Supervisor&) = delete;
     Supervisor& operator=(const Supervisor&) = delete;
 
   private:
     Supervisor(fuse::Session& session, Log& log, std::string mountpoint,
-               std::chrono::milliseconds idle_limit)
+               std::chrono::milliseconds idle_limit, OnDemand* on_demand)
         : session_(session),
           log_(log),
           mountpoint_(std::move(mountpoint)),
-          idle_limit_(idle_limit) {}
+          idle_limit_(idle_limit),
+          on_demand_(on_demand) {}
     void watch();
     void end_by_signal();
     void detach_busy_mount();
-    bool unmount_if_idle();
+    // True: it is unmounted.
+    bool act_if_idle();
+    bool unmount_idle();
 
     fuse::Session& session_;
     Log& log_;
     std::string mountpoint_;
     std::chrono::milliseconds idle_limit_;
+    OnDemand* on_demand_;
     std::uint64_t last_requests_ = 0;
     std::chrono::steady_clock::time_point last_use_{};
     lower::Fd signals_;

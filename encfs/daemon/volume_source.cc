@@ -7,6 +7,14 @@
 
 namespace extencfs::daemon {
 
+Outcome<void> VolumeSource::unlock_by_key(Bytes) {
+    return fail(FailureKind::kUnsupported, "this volume is no EncFS volume; open it by a password");
+}
+
+Outcome<ByteVector> VolumeSource::key_mark() const {
+    return identity();
+}
+
 Outcome<std::unique_ptr<VolumeSource>> open_volume(lower::LowerFs& fs, const std::string& path,
                                                    const LegacyChoices& legacy) {
     auto disk = VolumeOnDisk::open(fs, path);

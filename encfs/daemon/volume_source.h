@@ -17,11 +17,12 @@ class Log;
 
 // Of EncFS volumes; empty for others.
 struct LegacyChoices {
-    std::string config_file;    // instead of the one in the volume's directory
-    bool any_key = false;       // a key whose checksum is wrong is taken all the same
-    bool ignore_macs = false;   // blocks that do not match their checksum are shown
-    bool require_macs = false;  // a volume without checksums is refused
-    bool reverse = false;       // the encrypted view of a plain directory
+    std::string config_file;     // instead of the one in the volume's directory
+    bool any_key = false;        // a key whose checksum is wrong is taken all the same
+    bool ignore_macs = false;    // blocks that do not match their checksum are shown
+    bool require_macs = false;   // a volume without checksums is refused
+    bool reverse = false;        // the encrypted view of a plain directory
+    bool reverse_write = false;  // with that: it may be written, where its settings allow it
 };
 
 // THREADS: one at a time.
@@ -37,6 +38,15 @@ class VolumeSource {
     virtual Outcome<void> reserve(bool read_only, bool& shared) = 0;
     // ERRORS: kWrongPassword, kDamage, kKeyDerivation, kUnsupported, kKeySlot.
     virtual Outcome<void> unlock(const volume::OpeningSecret& secret) = 0;
+    // Instead: by the key of a volume of EncFS that was made just now. ERRORS: kUnsupported.
+    virtual Outcome<void> unlock_by_key(Bytes key);
+    // Whether it can be mounted read-only alone.
+    virtual bool is_read_only() const { return false; }
+    // Whether a mount of it may forget its keys and take them again.
+    virtual bool can_forget_keys() const { return false; }
+    // Tells the volume's key from others without giving it away. REQUIRES: unlock(), and not yet
+    // format(). ERRORS: kOther.
+    virtual Outcome<ByteVector> key_mark() const;
     // What is to be told, and put right, once it is unlocked.
     virtual void mend(Log& log) = 0;
     // Whether the last writer ended in order.

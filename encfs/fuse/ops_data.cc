@@ -37,7 +37,10 @@ void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info* info) {
     if (auto r = state.fs.open_file(node); !r) return reply_error(req, r.error());
     struct fuse_file_info out = *info;
     fill_open(out, state.features);
-    fuse_reply_open(req, &out);
+    Gate* const gate = state.options.gate;
+    if (gate != nullptr) gate->opened();
+    // One that the kernel did not take is never released.
+    if (fuse_reply_open(req, &out) != 0 && gate != nullptr) gate->released();
 }
 
 void reply_created(fuse_req_t req, Session::State& state, const core::Result<core::Entry>& entry,
@@ -47,7 +50,11 @@ void reply_created(fuse_req_t req, Session::State& state, const core::Result<cor
     struct fuse_file_info opened = info;
     fill_open(opened, state.features);
     const auto node = entry->node;
-    if (fuse_reply_create(req, &out, &opened) != 0) state.fs.forget(node, 1);
+    Gate* const gate = state.options.gate;
+    if (gate != nullptr) gate->opened();
+    if (fuse_reply_create(req, &out, &opened) == 0) return;
+    if (gate != nullptr) gate->released();
+    state.fs.forget(node, 1);
 }
 
 void op_create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
@@ -143,6 +150,7 @@ void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info*) {
     auto& state = begin(req, Opcode::kRelease);
     // close(2) does not wait for this, and has no way to tell its caller.
     (void)state.fs.flush(node);
+    if (state.options.gate != nullptr) state.options.gate->released();
     reply_done(req);
 }
 

@@ -20,6 +20,11 @@ inline void reply_error(fuse_req_t req, const core::Error& error) {
     fuse_reply_err(req, core::errno_of(error));
 }
 
+// Of a request that did not get as far as the file system.
+inline void reply_errno(fuse_req_t req, int error) {
+    fuse_reply_err(req, error);
+}
+
 inline void reply_done(fuse_req_t req) {
     fuse_reply_err(req, 0);
 }

@@ -138,8 +138,9 @@ std::expected<std::unique_ptr<Session>, SessionError> Session::mount(core::Files
         fuse_opt_add_arg(&arguments.args, mount_options(options, uring).c_str()) != 0 ||
         (options.debug && fuse_opt_add_arg(&arguments.args, "-d") != 0))
         return std::unexpected(SessionError{0, "memory ran out; try again"});
-    state->session =
-        fuse_session_new(&arguments.args, &kOperations, sizeof kOperations, state.get());
+    state->session = fuse_session_new(&arguments.args,
+                                      options.gate != nullptr ? &gated_operations() : &kOperations,
+                                      sizeof kOperations, state.get());
     if (state->session == nullptr)
         return std::unexpected(SessionError{0, "libfuse refused a mount option; check -o"});
     if (fuse_session_mount(state->session, options.mountpoint.c_str()) != 0) {

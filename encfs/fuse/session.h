@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "encfs/core/filesystem.h"
+#include "encfs/fuse/gate.h"
 
 namespace extencfs::fuse {
 
@@ -36,6 +37,9 @@ struct MountOptions {
     bool no_xattr = false;  // no extended attributes and ACLs: fewer requests with each write
     bool shared = false;    // others change the lower directory: short timeouts, look again
     bool debug = false;
+    // Passed by every request; not owned; may be null. With it the mode is kRegular, so that the
+    // kernel asks for everything, and the transport kClassic, whose threads may wait.
+    Gate* gate = nullptr;
     std::vector<std::string> extra_kernel_options;
 };
 

@@ -37,6 +37,8 @@ struct Session::State {
 
 // The operations table that libfuse calls.
 extern const struct fuse_lowlevel_ops kOperations;
+// The same, each behind the gate. REQUIRES: MountOptions::gate.
+const struct fuse_lowlevel_ops& gated_operations();
 // Its parts (one file each).
 void add_name_operations(struct fuse_lowlevel_ops& ops);
 void add_data_operations(struct fuse_lowlevel_ops& ops);

@@ -83,6 +83,9 @@ class LowerFs {
 
     // ---- descriptors ----
     virtual Result<struct stat> stat(int fd) = 0;
+    // Whether this process may change names in an open directory (faccessat: W_OK and X_OK). Tells
+    // nothing of sticky directories.
+    virtual Result<void> may_change_names(int /*dirfd*/) { return {}; }
     // Read up to the buffer's end or end of file; returns the bytes read. Short only at end of file
     // (which takes a second system call to tell from an error: ask for no more than there is).
     virtual Result<std::size_t> pread(int fd, MutBytes out, std::uint64_t offset) = 0;

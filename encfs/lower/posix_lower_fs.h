@@ -38,6 +38,7 @@ class PosixLowerFs final : public LowerFs {
                            const std::function<bool(const DirEntry&)>& each) override;
 
     Result<struct stat> stat(int fd) override;
+    Result<void> may_change_names(int dirfd) override;
     Result<std::size_t> pread(int fd, MutBytes out, std::uint64_t offset) override;
     Result<void> pwrite(int fd, Bytes in, std::uint64_t offset) override;
     Result<void> pwritev(int fd, std::span<const iovec> in, std::uint64_t offset) override;

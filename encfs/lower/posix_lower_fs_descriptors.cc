@@ -6,6 +6,7 @@
 #include <climits>
 
 #include "encfs/lower/posix_lower_fs.h"
+#include "encfs/lower/proc_path.h"
 
 namespace extencfs::lower {
 namespace {
@@ -119,6 +120,11 @@ Result<void> PosixLowerFs::fsync(int fd) {
 
 Result<void> PosixLowerFs::syncfs(int fd) {
     return checked([&] { return ::syncfs(fd); });
+}
+
+Result<void> PosixLowerFs::may_change_names(int dirfd) {
+    const ProcPath path(dirfd);
+    return checked([&] { return ::faccessat(AT_FDCWD, path.c_str(), W_OK | X_OK, AT_EACCESS); });
 }
 
 Result<struct statvfs> PosixLowerFs::statvfs(int fd) {

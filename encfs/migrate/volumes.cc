@@ -145,8 +145,11 @@ Outcome<void> NewVolume::open_journal(std::uint64_t old_volume, const std::strin
     if (!there) return std::unexpected(there.error());
     if (*there) {
         if ((*there)->old_volume() != old_volume) {
-            return fail(FailureKind::kCipherDir, path,
-                        " was begun from another old volume; give that one, or another directory");
+            return fail(
+                FailureKind::kCipherDir, path,
+                " was begun from another old volume, or before the password of this one was "
+                "changed; give that volume, or take ",
+                path, " away with --rollback and begin anew");
         }
         journal_ = std::move(**there);
         return {};

@@ -93,6 +93,7 @@ class FaultLowerFs final : public lower::LowerFs {
                                   const std::function<bool(const lower::DirEntry&)>& each) override;
 
     lower::Result<struct stat> stat(int fd) override;
+    lower::Result<void> may_change_names(int dirfd) override;
     lower::Result<std::size_t> pread(int fd, MutBytes out, std::uint64_t offset) override;
     lower::Result<void> pwrite(int fd, Bytes in, std::uint64_t offset) override;
     lower::Result<void> pwritev(int fd, std::span<const iovec> in, std::uint64_t offset) override;

@@ -107,6 +107,10 @@ Result<std::uint64_t> FaultLowerFs::seek(int fd, std::uint64_t offset, int whenc
     return reading("seek", [&] { return under_->seek(fd, offset, whence); });
 }
 
+Result<void> FaultLowerFs::may_change_names(int dirfd) {
+    return reading("may_change_names", [&] { return under_->may_change_names(dirfd); });
+}
+
 Result<struct statvfs> FaultLowerFs::statvfs(int fd) {
     return reading("statvfs", [&] { return under_->statvfs(fd); });
 }
