@@ -125,7 +125,7 @@ std::expected<void, std::string> choose_demand(const MountCommand& command, cons
         return bad("--delaymount is for mounts with --ondemand");
     if (!command.on_demand) return {};
     // A person at a terminal is not there any more when the keys are wanted again.
-    if (command.password.program.empty())
+    if (command.unlock.password.program.empty())
         return bad("--ondemand needs a program that tells the password, --extpass");
     if (flags.mode == "optimized" || flags.mode == "extfuse" || flags.transport == "uring")
         return bad(
