@@ -26,6 +26,11 @@ Outcome<void> Format1Source::reserve(bool read_only, bool& shared) {
     }
     auto lock = WriterLock::acquire(disk_.fs(), disk_.root_fd());
     if (!lock) return std::unexpected(lock.error());
+    // Again: keys may have been changed before the lock was had, and a mount writes again what it
+    // read (mend()).
+    auto copies = disk_.read_config();
+    if (!copies) return std::unexpected(copies.error());
+    copies_ = std::move(*copies);
     was_clean_ = lock->was_clean();
     lock_ = std::move(*lock);
     return {};

@@ -34,7 +34,7 @@ class VolumeSource {
     // Tells this volume from others, also before unlock(). Not authenticated.
     virtual ByteVector identity() const = 0;
     // Takes what keeps a second writer out. Sets `shared` where a writer is at work beside a
-    // read-only mount. ERRORS: kLocked, kCipherDir.
+    // read-only mount. ERRORS: kLocked, kCipherDir; those of open_volume().
     virtual Outcome<void> reserve(bool read_only, bool& shared) = 0;
     // ERRORS: kWrongPassword, kDamage, kKeyDerivation, kUnsupported, kKeySlot.
     virtual Outcome<void> unlock(const volume::OpeningSecret& secret) = 0;

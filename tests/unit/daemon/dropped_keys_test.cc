@@ -9,6 +9,8 @@
 
 #include "crypto/kdf.h"
 #include "encfs/daemon/format1_source.h"
+#include "encfs/daemon/legacy_key.h"
+#include "encfs/daemon/legacy_source.h"
 #include "encfs/daemon/log.h"
 #include "tests/unit/daemon/key_place.h"
 
@@ -92,6 +94,56 @@ TEST_CASE("a mount does not keep the volume key nor the key that wraps others") 
     REQUIRE(format);
     CHECK(copies_of(keys.volume_key) == 0);
     CHECK(copies_of(keys.gen_wrap) == 0);
+}
+
+// In EncFS's format the volume's key is what a mount works with; the one from the password is not.
+TEST_CASE("a mount of an EncFS volume does not keep the key that the password gives") {
+    const extencfs::test::TempDir dir;
+    const auto fs = lower::make_posix_lower_fs();
+    auto disk = VolumeOnDisk::open(*fs, dir.path());
+    REQUIRE(disk);
+    legacy::Config choice;
+    choice.creator = "test";
+    choice.sub_version = 20100713;
+    choice.cipher = {"ssl/aes", 3, 0, 2};
+    choice.naming = {"nameio/block", 4, 0, 2};
+    choice.key_bits = 192;
+    choice.block_size = 1024;
+    choice.unique_iv = true;
+    choice.kdf_ms = 1;
+    auto config = new_legacy_config(choice, kPassword);
+    REQUIRE(config);
+    const auto masked_key = [&] {
+        crypto::SecretBytes derived(config->parameters.cipher.secret_size());
+        REQUIRE(crypto::legacy_pbkdf2(kPassword, config->config.salt, config->config.iterations,
+                                      derived.mutable_bytes()));
+        return Masked(derived.bytes().first<32>());
+    };
+    const auto masked_secret = [&] {
+        const auto secret = open_legacy_key(*config, kPassword);
+        REQUIRE(secret);
+        return Masked(secret->bytes().first<32>());
+    };
+    const Masked key = masked_key();
+    const Masked secret = masked_secret();
+    {
+        auto source = LegacySource::open(std::move(*disk), *config, {});
+        REQUIRE(source);
+        REQUIRE((*source)->unlock(kPassword));
+        auto format = (*source)->format();
+        REQUIRE(format);
+        CHECK(copies_of(secret) > 0);
+        CHECK(copies_of(key) == 0);
+    }
+    // A change of the password keeps neither.
+    const auto change = [&] {
+        const auto opened = open_legacy_key(*config, kPassword);
+        REQUIRE(opened);
+        REQUIRE(set_legacy_password(*config, opened->bytes(), bytes_of("another")));
+    };
+    change();
+    CHECK(copies_of(secret) == 0);
+    CHECK(copies_of(key) == 0);
 }
 
 #endif

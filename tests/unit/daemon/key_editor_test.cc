@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "encfs/daemon/format1_source.h"
+#include "encfs/daemon/log.h"
 #include "encfs/volume/recovery_key.h"
 #include "tests/unit/daemon/key_place.h"
 
@@ -95,6 +97,26 @@ TEST_CASE("one change at a time, and none while the volume is written") {
     auto mounted = WriterLock::acquire(*fs, disk->root_fd());
     REQUIRE(mounted);
     CHECK(KeyEditor::open(*fs, place.path()).error().kind == FailureKind::kLocked);
+}
+
+// What was read before the lock was had may be older than a change that ended just then.
+TEST_CASE("a mount that waited for a change of keys opens with the new ones and keeps them") {
+    const KeyPlace place;
+    const auto fs = lower::make_posix_lower_fs();
+    auto disk = VolumeOnDisk::open(*fs, place.path());
+    REQUIRE(disk);
+    auto source = Format1Source::open(std::move(*disk));
+    REQUIRE(source);
+    REQUIRE(place.open(*fs).change(1, kQuick, bytes_of("new")));
+    const std::string changed = read_file(place.main);
+    bool shared = false;
+    REQUIRE((*source)->reserve(false, shared));
+    CHECK((*source)->unlock(test::kPassword).error().kind == FailureKind::kWrongPassword);
+    REQUIRE((*source)->unlock(bytes_of("new")));
+    Log log;
+    (*source)->mend(log);
+    CHECK(read_file(place.main) == changed);
+    CHECK(read_file(place.backup) == changed);
 }
 
 TEST_CASE("changing keys does not call a volume clean that is not") {
