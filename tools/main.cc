@@ -32,6 +32,7 @@ int run(int argc, char** argv) {
     extencfs::tools::add_unmount(root, exit_code);
     extencfs::tools::add_migrate(root, exit_code);
     extencfs::tools::add_key_commands(root, exit_code);
+    extencfs::tools::add_check(root, exit_code);
     extencfs::tools::add_info(root, exit_code);
     extencfs::tools::add_tree_commands(root, exit_code);
     extencfs::tools::add_stats(root, exit_code);

@@ -6,13 +6,15 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <optional>
 
 namespace extencfs::core {
 
 namespace {
 
+// ENOTDIR: something else has the place of a directory.
 bool is_missing(const lower::Errno& error) {
-    return error.value == ENOENT;
+    return error.value == ENOENT || error.value == ENOTDIR;
 }
 
 // Of a file or directory of another owner's, whose times are not ours to set: they move then.
@@ -112,28 +114,44 @@ lower::Result<void> MoveRunner::rename(std::size_t index, int dirfd, MoveDirecti
     });
 }
 
-lower::Result<void> MoveRunner::put_header(const legacy::MoveStep& step, int dirfd, Bytes header) {
-    const auto opened = [&](int flags) {
-        const bool at_new = step.dir == 0 && top_ == MoveTop::kNew;
-        auto fd = open_own_file(lower_, dirfd, at_new ? step.new_entry : step.entry, flags);
-        if (!fd && is_missing(fd.error()) && step.dir != 0)
-            fd = open_own_file(lower_, dirfd, step.new_entry, flags);
-        return fd;
-    };
-    auto fd = opened(O_WRONLY);
-    if (!fd && is_refused(fd.error())) {
-        const auto readable = opened(O_RDONLY);
-        ByteArray<legacy::kFileHeaderSize> now;
-        const auto got = readable ? lower_.pread(readable->get(), now, 0)
-                                  : lower::Result<std::size_t>(std::unexpected(readable.error()));
-        if (got && std::ranges::equal(Bytes(now).first(*got), header)) return {};
+// Of the file under either of its names whose header is one of the two, or torn between them: what
+// else lies there since is somebody else's. Nothing need be allowed where nothing is to be done.
+lower::Result<void> MoveRunner::write_header(const legacy::MoveStep& step, int dirfd,
+                                             MoveDirection direction) {
+    const bool forward = direction == MoveDirection::kForward;
+    const ByteVector& header = forward ? step.new_header : step.header;
+    std::vector<std::string> names{step.entry, step.new_entry};
+    if (step.dir == 0) names = {top_ == MoveTop::kNew ? step.new_entry : step.entry};
+    for (const std::string& name : names) {
+        auto fd = open_own_file(lower_, dirfd, name, O_RDWR);
+        std::optional<lower::Errno> refused;
+        if (!fd && is_refused(fd.error())) {
+            refused = fd.error();
+            fd = open_own_file(lower_, dirfd, name, O_RDONLY);
+        }
+        const bool other = !fd && (fd.error().value == EISDIR || fd.error().value == ELOOP ||
+                                   fd.error().value == ENXIO);
+        if (other || (!fd && is_missing(fd.error()))) continue;
+        if (!fd) return std::unexpected(fd.error());
+        auto is = lower_.stat(fd->get());
+        if (!is) return std::unexpected(is.error());
+        if (!S_ISREG(is->st_mode)) continue;
+        ByteArray<legacy::kFileHeaderSize> now{};
+        auto got = lower_.pread(fd->get(), now, 0);
+        if (!got) return std::unexpected(got.error());
+        bool ours = *got == now.size();
+        for (std::size_t i = 0; ours && i < now.size(); ++i)
+            ours = now[i] == step.header[i] || now[i] == step.new_header[i];
+        if (!ours) continue;
+        if (refused) {
+            if (std::ranges::equal(now, header)) return {};
+            return std::unexpected(*refused);
+        }
+        auto done = lower_.pwrite(fd->get(), header, 0);
+        const struct timespec times[2] = {is->st_atim, is->st_mtim};
+        return done ? keep(lower_.utimens(fd->get(), times)) : done;
     }
-    if (!fd) return std::unexpected(fd.error());
-    auto is = lower_.stat(fd->get());
-    if (!is) return std::unexpected(is.error());
-    auto done = lower_.pwrite(fd->get(), header, 0);
-    const struct timespec times[2] = {is->st_atim, is->st_mtim};
-    return done ? keep(lower_.utimens(fd->get(), times)) : done;
+    return {};
 }
 
 lower::Result<void> MoveRunner::do_step(std::size_t index, MoveDirection direction) {
@@ -144,22 +162,22 @@ lower::Result<void> MoveRunner::do_step(std::size_t index, MoveDirection directi
         return is_missing(dirfd.error()) ? lower::Result<void>{} : std::unexpected(dirfd.error());
     }
     if (!step.header.empty()) {
-        const bool forward = direction == MoveDirection::kForward;
-        const ByteVector& header = forward ? step.new_header : step.header;
-        auto written = observer_.header(index, [&] { return put_header(step, *dirfd, header); });
+        auto written =
+            observer_.header(index, [&] { return write_header(step, *dirfd, direction); });
         if (!written && !is_missing(written.error())) return written;
     }
     return rename(index, *dirfd, direction);
 }
 
 // Nobody above asked for a change of theirs.
-lower::Result<void> MoveRunner::keep_times(MoveDirection direction) {
+lower::Result<void> MoveRunner::keep_times() {
     std::vector<bool> changed(plan_.dirs.size());
     for (const auto& step : plan_.steps) changed[step.dir] = true;
     for (std::uint32_t i = 1; i < plan_.dirs.size(); ++i) {
         if (!changed[i]) continue;
         auto fd = directory(i);
-        if (!fd && direction == MoveDirection::kBack && is_missing(fd.error())) continue;
+        // As with the steps: somebody may have moved it since.
+        if (!fd && is_missing(fd.error())) continue;
         if (!fd) return std::unexpected(fd.error());
         const auto as_timespec = [](const legacy::MoveTimes& time) {
             return timespec{.tv_sec = time.seconds, .tv_nsec = time.nanoseconds};
@@ -176,7 +194,7 @@ lower::Result<void> MoveRunner::run(MoveDirection direction) {
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
         if (auto r = do_step(i, direction); !r) return r;
     }
-    return keep_times(direction);
+    return keep_times();
 }
 
 }  // namespace extencfs::core

@@ -3,6 +3,7 @@
 
 #include <sys/file.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -10,6 +11,7 @@
 
 #include "encfs/core/legacy_move.h"
 #include "encfs/core/legacy_tail.h"
+#include "encfs/core/volume_check.h"
 #include "encfs/daemon/log.h"
 
 namespace extencfs::daemon {
@@ -84,22 +86,72 @@ void LegacySource::mend(Log& log) {
                   "volume once without --ro to mend it",
                   journal);
     }
+    if (choices_.reverse) return;
+    if (config_.config.format == legacy::ConfigFormat::kV7) {
+        log.write(LogLevel::kNotice, "v7", "{}", why_read_only());
+        const auto& v7 = config_.config.v7;
+        if (!v7.hash.empty() && std::ranges::find(v7.hashes, v7.hash) == v7.hashes.end()) {
+            log.write(LogLevel::kWarning, "v7",
+                      "the settings in {} are not what its key was sealed with, as far as is known "
+                      "here; compare them with a backup",
+                      config_.name);
+        }
+    }
+    count_names(log);
+}
+
+// A look, not a search: it must not keep a mount waiting.
+void LegacySource::count_names(Log& log) {
+    constexpr std::uint64_t kMostNames = 20'000;
+    constexpr std::chrono::milliseconds kLongest(300);
+    // What a move left half done does not count: it is put right when the volume is mounted.
+    if (disk_.fs().stat_at(disk_.root_fd(), core::kMoveJournal)) return;
+    const auto end = std::chrono::steady_clock::now() + kLongest;
+    const auto format = core::legacy_format(*volume_)({.read_only = true});
+    const auto count =
+        core::count_undecodable(disk_.fs(), disk_.root_fd(), *format, kMostNames,
+                                [end] { return std::chrono::steady_clock::now() >= end; });
+    if (count.undecodable == 0) return;
+    log.write(LogLevel::kNotice, "names",
+              "{}{} below {} not decode and {} not shown; 'extencfs check {}' tells which",
+              count.all ? "" : "at least ",
+              count.undecodable == 1 ? "1 name" : fmt::format("{} names", count.undecodable),
+              count.undecodable == 1 ? "does" : "do", count.undecodable == 1 ? "is" : "are",
+              disk_.path());
+}
+
+std::string LegacySource::why_read_only() const {
+    if (choices_.reverse &&
+        (!choices_.reverse_write || !core::can_reverse_write(config_.parameters)))
+        return "a reverse view has nothing of its own";
+    if (config_.config.format == legacy::ConfigFormat::kV7)
+        return "volumes of EncFS 2 are mounted read-only: nothing proves yet that EncFS 2 would "
+               "read what is written here";
+    return {};
 }
 
 Outcome<core::FormatMaker> LegacySource::format() {
-    if (!choices_.reverse) return core::legacy_format(std::move(*volume_));
+    if (!choices_.reverse) return core::legacy_format(*volume_);
     const auto config = disk_.fs().stat_at(disk_.root_fd(), core::kShownConfig);
-    return core::legacy_reverse(std::move(*volume_), config ? config->st_ino : 0,
-                                read_only_ || is_read_only() ? core::ReverseFile::Access::kRead
-                                                             : core::ReverseFile::Access::kWrite);
+    const bool readable_only = read_only_ || !why_read_only().empty();
+    return core::legacy_reverse(
+        *volume_, config ? config->st_ino : 0,
+        readable_only ? core::ReverseFile::Access::kRead : core::ReverseFile::Access::kWrite);
 }
 
 Outcome<std::unique_ptr<VolumeSource>> LegacySource::open(VolumeOnDisk disk, LegacyConfig config,
                                                           const LegacyChoices& choices) {
-    if (choices.require_macs && config.parameters.contents.mac_size == 0) {
+    const legacy::ContentLayout& contents = config.parameters.contents;
+    const bool checked = contents.mac_size > 0 || contents.seal != legacy::Seal::kNone;
+    if (choices.require_macs && !checked) {
         return fail(FailureKind::kUnsupported,
                     "the volume keeps no block checksums and --require-macs demands them; mount it "
                     "without that option");
+    }
+    if (choices.reverse && config.config.format == legacy::ConfigFormat::kV7) {
+        return fail(FailureKind::kUnsupported,
+                    "no reverse view can be had with the settings of EncFS 2; make others with "
+                    "'encfs --reverse'");
     }
     if (choices.reverse && !core::can_reverse(config.parameters)) {
         return fail(FailureKind::kUnsupported, "the settings in ", config.name,

@@ -21,15 +21,14 @@ class LegacySource final : public VolumeSource {
         : disk_(std::move(disk)), config_(std::move(config)), choices_(std::move(choices)) {}
 
     int root_fd() const override { return disk_.root_fd(); }
+    bool is_encfs() const override { return true; }
+    const core::LegacyVolume* encfs() const override { return volume_ ? &*volume_ : nullptr; }
+    std::string why_read_only() const override;
     // The kept key: another password makes it another volume.
     ByteVector identity() const override { return config_.config.wrapped_key; }
     Outcome<void> reserve(bool read_only, bool& shared) override;
     Outcome<void> unlock(const volume::OpeningSecret& secret) override;
     Outcome<void> unlock_by_key(Bytes key) override;
-    bool is_read_only() const override {
-        return choices_.reverse &&
-               (!choices_.reverse_write || !core::can_reverse_write(config_.parameters));
-    }
     bool can_forget_keys() const override { return true; }
     Outcome<ByteVector> key_mark() const override;
     void mend(Log& log) override;
@@ -40,6 +39,8 @@ class LegacySource final : public VolumeSource {
     Outcome<void> end_clean() override { return {}; }
 
   private:
+    void count_names(Log& log);
+
     VolumeOnDisk disk_;
     LegacyConfig config_;
     LegacyChoices choices_;

@@ -27,7 +27,7 @@ using Json = nlohmann::ordered_json;
 Outcome<std::unique_ptr<VolumeSource>> prepare(lower::LowerFs& fs, MountRequest& request) {
     auto volume = open_volume(fs, request.cipher_dir, request.legacy);
     if (!volume) return volume;
-    if ((*volume)->is_read_only()) request.mount.read_only = true;
+    if (!(*volume)->why_read_only().empty()) request.mount.read_only = true;
     if (request.on_demand && !(*volume)->can_forget_keys()) {
         return fail(FailureKind::kUnsupported, request.cipher_dir,
                     " is no EncFS volume, and cannot be mounted on demand; leave that out, --idle "

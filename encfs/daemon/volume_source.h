@@ -11,6 +11,10 @@
 #include "encfs/lower/lower_fs.h"
 #include "encfs/volume/config.h"
 
+namespace extencfs::core {
+struct LegacyVolume;
+}
+
 namespace extencfs::daemon {
 
 class Log;
@@ -31,6 +35,11 @@ class VolumeSource {
     virtual ~VolumeSource() = default;
 
     virtual int root_fd() const = 0;
+    // Whether it is one of EncFS, and what of it unlock() opened.
+    virtual bool is_encfs() const { return false; }
+    virtual const core::LegacyVolume* encfs() const { return nullptr; }
+    // Why nothing may be written in it; empty: it may.
+    virtual std::string why_read_only() const { return {}; }
     // Tells this volume from others, also before unlock(). Not authenticated.
     virtual ByteVector identity() const = 0;
     // Takes what keeps a second writer out. Sets `shared` where a writer is at work beside a
@@ -40,8 +49,6 @@ class VolumeSource {
     virtual Outcome<void> unlock(const volume::OpeningSecret& secret) = 0;
     // Instead: by the key of a volume of EncFS that was made just now. ERRORS: kUnsupported.
     virtual Outcome<void> unlock_by_key(Bytes key);
-    // Whether it can be mounted read-only alone.
-    virtual bool is_read_only() const { return false; }
     // Whether a mount of it may forget its keys and take them again.
     virtual bool can_forget_keys() const { return false; }
     // Tells the volume's key from others without giving it away. REQUIRES: unlock(), and not yet

@@ -15,7 +15,7 @@ _extencfs() {
     COMPREPLY=()
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case $word in
-            init | migrate | mount | unmount | umount | info | key | passwd | ls | cat | encode | decode | export | stats | speed | fastpath-service)
+            init | migrate | mount | unmount | umount | info | key | passwd | ls | cat | encode | decode | export | check | stats | speed | fastpath-service)
                 command=$word
                 break
                 ;;
@@ -40,14 +40,14 @@ _extencfs() {
             mapfile -t COMPREPLY < <(compgen -g -- "$current")
             return
             ;;
-        --extpass | --idle | --slot | --label | --jobs | --map-mb | --user-mounts | --user-mb | --total-mb) return ;;
+        --moved-to | --extpass | --idle | --slot | --label | --jobs | --map-mb | --user-mounts | --user-mb | --total-mb) return ;;
     esac
     if [[ -n $options ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
         return
     fi
     case $command in
-        '') options='init migrate mount unmount info key passwd ls cat encode decode export stats speed fastpath-service --help --version' ;;
+        '') options='init migrate mount unmount info key passwd ls cat encode decode export check stats speed fastpath-service --help --version' ;;
         init) options="$password --cipher --kdf --quiet --help" ;;
         migrate) options="$opening --slot --new-passfile --dry-run --verify --jobs --json --yes --finish --rollback --in-place --help" ;;
         mount) options="$opening --slot --foreground -o --ro --mode --transport --shared --idle --log --syslog --plaintext-names-in-log --allow-uid --allow-gid --deny-root --guard-lower --map-mb --config --anykey --require-macs --forcedecode --reverse --reversewrite --ondemand --delaymount --help" ;;
@@ -78,6 +78,7 @@ _extencfs() {
             esac
             ;;
         ls | cat | encode | decode | export) options="$opening --slot --config --help" ;;
+        check) options="$opening --slot --config --json --plain --repair --yes --moved-to --help" ;;
         stats) options='--json --reset --help' ;;
         speed) options='--json --help' ;;
         fastpath-service) options='--group --user-mounts --user-mb --total-mb --help' ;;
