@@ -63,7 +63,13 @@ int fuse_help() {
     return 0;
 }
 
+constexpr const char* kPlainData = "Configuration use plainData but you did not use --insecure";
+
 int tell_failure(const daemon::Failure& failure) {
+    if (failure.sentence == kPlainData) {
+        std::printf("%s\n", kPlainData);
+        return kFailed;
+    }
     if (failure.kind == FailureKind::kWrongPassword) {
         // Where front ends look for it.
         std::printf("Error decoding volume key, password incorrect\n");
@@ -87,10 +93,11 @@ bool exists(const std::string& path) {
 }
 
 // Asks whether a directory that is missing should be made.
-bool have_directory(const std::string& path) {
+bool have_directory(const std::string& path, const char* annotation) {
     if (is_directory(path) || exists(path)) return true;
     std::fprintf(stderr, "The directory \"%s/\" does not exist. Should it be created? (y,N) ",
                  path.c_str());
+    if (annotation != nullptr) std::fprintf(stderr, "\n$PROMPT$ %s\n", annotation);
     std::string line;
     (void)read_stdin_line(line);
     if ((line.starts_with('y') || line.starts_with('Y')) && ::mkdir(path.c_str(), 0700) == 0)
@@ -138,7 +145,13 @@ Outcome<std::optional<crypto::SecretBytes>> create_if_missing(const EncfsOptions
     if (!disk) return std::unexpected(disk.error());
     const auto there = has_volume(*disk, options);
     if (!there) return std::unexpected(there.error());
-    if (*there) return std::nullopt;
+    if (*there) {
+        // Whoever can change the configuration could have files written in plain.
+        const auto config = daemon::read_legacy_config(*fs, disk->root_fd(), options.config_file);
+        if (config && *config && (*config)->config.plain_data && !options.insecure)
+            return daemon::fail(FailureKind::kUnsupported, kPlainData);
+        return std::nullopt;
+    }
     if (auto hardened = daemon::harden_process(); !hardened)
         return std::unexpected(hardened.error());
     auto chosen = choose_encfs_volume(options);
@@ -164,16 +177,18 @@ Outcome<void> serve(const EncfsOptions& options, const daemon::Ready& ready) {
     const daemon::MountDialogue dialogue{[&options] { return password_for(options, false); },
                                          [](const std::string&) { return std::shared_ptr<void>(); },
                                          [&made] { return std::exchange(*made, std::nullopt); }};
-    return daemon::serve_mount(request, dialogue, [&] {
+    const auto done = daemon::serve_mount(request, dialogue, [&] {
         if (options.annotate) std::fprintf(stderr, "$STATUS$ fuse_main_start\n");
         ready();
     });
+    if (done && options.annotate) std::fprintf(stderr, "$STATUS$ fuse_main_end\n");
+    return done;
 }
 
 int mount(EncfsOptions options) {
-    if (!have_directory(options.root_dir))
+    if (!have_directory(options.root_dir, options.annotate ? "create_root_dir" : nullptr))
         return usage("Unable to locate root directory, aborting.");
-    if (!have_directory(options.mountpoint))
+    if (!have_directory(options.mountpoint, options.annotate ? "create_mount_point" : nullptr))
         return usage("Unable to locate mount point, aborting.");
     options.root_dir = absolute(options.root_dir);
     if (!options.config_file.empty()) options.config_file = absolute(options.config_file);

@@ -73,6 +73,8 @@ constexpr std::array kFlags{
     Flag{'V', &EncfsOptions::version},
     Flag{'H', &EncfsOptions::fuse_help},
     Flag{'m', &EncfsOptions::on_demand},
+    Flag{'v', &EncfsOptions::verbose},
+    Flag{kInsecure, &EncfsOptions::insecure},
     Flag{kAnnotate, &EncfsOptions::annotate},
     Flag{kStandard, &EncfsOptions::standard},
     Flag{kParanoia, &EncfsOptions::paranoia},
@@ -88,7 +90,7 @@ constexpr std::array kFlags{
 };
 
 // Options of libfuse 2 that ask for what is always so here, or tune what is tuned by itself.
-constexpr std::array<std::string_view, 35> kOfFuse2{"use_ino",
+constexpr std::array<std::string_view, 36> kOfFuse2{"use_ino",
                                                     "readdir_ino",
                                                     "big_writes",
                                                     "kernel_cache",
@@ -104,6 +106,7 @@ constexpr std::array<std::string_view, 35> kOfFuse2{"use_ino",
                                                     "large_read",
                                                     "no_remote_lock",
                                                     "no_remote_flock",
+                                                    "no_remote_posix_lock",
                                                     "splice_write",
                                                     "splice_move",
                                                     "splice_read",
@@ -123,6 +126,11 @@ constexpr std::array<std::string_view, 35> kOfFuse2{"use_ino",
                                                     "ac_attr_timeout=",
                                                     "congestion_threshold=",
                                                     "user="};
+
+// Of `extencfs mount`; EncFS has options of its own for some of them, and none for others.
+constexpr std::array<std::string_view, 8> kNotOfEncfs{
+    "idle=",      "mode=",      "transport=", "map_mb=",
+    "allow_uid=", "allow_gid=", "deny_root",  "guard_lower"};
 
 bool is_passed_over(std::string_view word) {
     return std::ranges::any_of(kOfFuse2, [word](std::string_view known) {
@@ -145,6 +153,13 @@ std::expected<void, std::string> take_list(std::string_view list, EncfsOptions& 
             options.no_data_cache = true;
             continue;
         }
+        if (word == "debug") {
+            options.debug = true;
+            continue;
+        }
+        const bool foreign = std::ranges::any_of(
+            kNotOfEncfs, [word](std::string_view other) { return word.starts_with(other); });
+        if (foreign) return std::unexpected("fuse: unknown option `" + std::string(word) + "'");
         auto known = parse_mount_options(word, options.flags);
         if (!known) return std::unexpected("fuse: unknown option `" + known.error() + "'");
     }
@@ -186,13 +201,16 @@ std::expected<void, std::string> take(int letter, EncfsOptions& options) {
             break;
         case 'o':
             return take_list(optarg, options);
+        case 't':
+            options.syslog_tag = optarg;
+            break;
         case kExtpass:
             options.program = optarg;
             break;
         case kNoCache:
             options.no_attr_cache = options.no_data_cache = true;
             break;
-        default:  // -s, -v, -t, --insecure, --no-default-flags change nothing here
+        default:  // -s, --no-default-flags change nothing here
             break;
     }
     return {};
@@ -254,11 +272,15 @@ daemon::MountRequest encfs_request(const EncfsOptions& options) {
     mount.suid = flags.suid;
     mount.dev = flags.dev;
     mount.noexec = flags.noexec;
-    mount.shared = flags.shared || options.no_attr_cache;
+    // Who wants no caches looks for changes that others make below, at once.
+    const bool no_cache = options.no_attr_cache || options.no_data_cache;
+    mount.shared = flags.shared || no_cache;
     mount.no_xattr = flags.no_xattr;
     mount.debug = options.debug;
     mount.extra_kernel_options = flags.kernel;
-    if (options.no_data_cache) mount.mode = fuse::Mode::kRegular;
+    if (no_cache) mount.mode = fuse::Mode::kRegular;
+    request.syslog_tag = options.syslog_tag;
+    request.verbose = options.verbose;
     const bool foreground = options.foreground || options.debug;
     request.log = foreground ? daemon::LogTarget::kStderr : daemon::LogTarget::kSyslog;
     return request;

@@ -36,6 +36,9 @@ struct EncfsOptions {
     bool require_macs = false;
     bool no_attr_cache = false;
     bool no_data_cache = false;
+    bool verbose = false;
+    bool insecure = false;
+    std::string syslog_tag = "encfs";
     unsigned idle_minutes = 0;
     MountFlags flags;     // of -o
     std::string subtype;  // of -o

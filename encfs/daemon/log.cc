@@ -83,9 +83,10 @@ void Log::use_stderr() {
     sink_ = Sink::kStderr;
 }
 
-void Log::use_syslog() {
+void Log::use_syslog(std::string tag) {
     const std::lock_guard lock(mutex_);
-    openlog("extencfs", LOG_PID, LOG_DAEMON);
+    tag_ = std::move(tag);
+    openlog(tag_.c_str(), LOG_PID, LOG_DAEMON);
     sink_ = Sink::kSyslog;
 }
 

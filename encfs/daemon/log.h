@@ -32,7 +32,8 @@ class Log {
     Log& operator=(const Log&) = delete;
 
     void use_stderr();
-    void use_syslog();
+    // `tag`: what stands before each message there.
+    void use_syslog(std::string tag = "extencfs");
     // Appends to that file, made with mode 0600. ERRORS: kOther.
     Outcome<void> use_file(const std::string& path);
     // Back to the file that use_file opened, after use_stderr. REQUIRES: use_file succeeded.
@@ -54,6 +55,7 @@ class Log {
     static constexpr std::chrono::seconds kWindow{10};
 
   private:
+    std::string tag_;  // syslog keeps a pointer to it
     enum class Sink : std::uint8_t { kStderr, kSyslog, kFile };
     struct Budget {
         std::chrono::steady_clock::time_point window_start;

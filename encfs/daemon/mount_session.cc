@@ -170,7 +170,7 @@ void switch_log(const MountRequest& request, Log& log) {
         case LogTarget::kStderr:
             break;
         case LogTarget::kSyslog:
-            log.use_syslog();
+            log.use_syslog(request.syslog_tag);
             break;
         case LogTarget::kFile:
             log.resume_file();
@@ -260,6 +260,7 @@ Outcome<void> serve_mount(MountRequest request, const MountDialogue& dialogue, c
     const auto limits = harden_process();
     if (!limits) return std::unexpected(limits.error());
     Log log;
+    if (request.verbose) log.set_level(LogLevel::kInfo);
     if (request.log == LogTarget::kFile) {
         // Now, while a failure can still be told, and before "/" becomes the directory.
         if (auto opened = log.use_file(request.log_file); !opened) return opened;

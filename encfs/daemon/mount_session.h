@@ -36,6 +36,8 @@ struct MountRequest {
     // Where messages go once the mount is usable; before that, to stderr.
     LogTarget log = LogTarget::kStderr;
     std::string log_file;
+    std::string syslog_tag = "extencfs";
+    bool verbose = false;  // also what is worth to know, not only what is worth to act on
     bool plain_names_in_log = false;  // damage is told with plaintext names too
 };
 
