@@ -48,22 +48,29 @@ ReplacedFiles ReplacedFiles::hold(const VolumeOnDisk& disk) {
 
 Notices ReplacedFiles::overwrite(const VolumeOnDisk& disk) {
     Notices notices = std::move(not_held_);
-    const std::vector<Held> files = std::move(files_);
+    const std::vector<HeldFile> files = std::move(files_);
     files_.clear();
-    lower::LowerFs& fs = disk.fs();
+    for (std::string& left : overwrite_nameless(disk.fs(), disk.root_fd(), files)) {
+        notices.push_back(std::move(left));
+    }
+    return notices;
+}
+
+Notices overwrite_nameless(lower::LowerFs& fs, int dirfd, const std::vector<HeldFile>& files) {
+    Notices notices;
     bool durable = false;
-    for (const Held& held : files) {
+    for (const HeldFile& held : files) {
         const auto is = fs.stat(held.file.get());
         if (!is || !S_ISREG(is->st_mode)) continue;
         if (is->st_nlink != 0) {
             // Its own name, if it was not replaced at all.
-            const auto named = fs.stat_at(disk.root_fd(), held.name);
+            const auto named = fs.stat_at(dirfd, held.name);
             if (named && named->st_ino == is->st_ino && named->st_dev == is->st_dev) continue;
             notices.push_back("the old " + held.name +
                               " has another name below (a hard link), which was left as it is");
             continue;
         }
-        durable = durable || names_are_durable(fs, disk.root_fd());
+        durable = durable || names_are_durable(fs, dirfd);
         if (!durable) {
             notices.push_back("the old bytes of " + held.name +
                               " were left on the disk: it does not tell when names are durable");

@@ -13,6 +13,16 @@ namespace extencfs::daemon {
 
 using Notices = std::vector<std::string>;  // sentences for the user
 
+// A file with its name, from before it was replaced.
+struct HeldFile {
+    std::string name;
+    lower::Fd file;  // for writing
+};
+
+// Makes the names in that directory durable, and only then overwrites the bytes of those files that
+// have lost theirs. Returns what was left as it is, and why.
+Notices overwrite_nameless(lower::LowerFs& fs, int dirfd, const std::vector<HeldFile>& files);
+
 // The files that hold the configuration before a change, kept open over it, so that their bytes can
 // be overwritten when they have no name any more. THREADS: one at a time.
 class ReplacedFiles {
@@ -26,11 +36,7 @@ class ReplacedFiles {
     Notices overwrite(const VolumeOnDisk& disk);
 
   private:
-    struct Held {
-        std::string name;
-        lower::Fd file;
-    };
-    std::vector<Held> files_;
+    std::vector<HeldFile> files_;
     Notices not_held_;
 };
 

@@ -11,6 +11,7 @@
 #include <span>
 
 #include "crypto/random.h"
+#include "encfs/daemon/config_change.h"
 #include "encfs/legacy/alphabet.h"
 #include "encfs/volume/format.h"
 
@@ -98,6 +99,14 @@ lower::Result<void> replace(lower::LowerFs& fs, const Target& target, const std:
     return fs.fsync(target.directory);
 }
 
+bool has_text(lower::LowerFs& fs, const Target& target, const std::string& text) {
+    const auto file = fs.open(target.directory, target.name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+    if (!file) return false;
+    std::string present(text.size() + 1, '\0');
+    const auto size = fs.pread(file->get(), std::as_writable_bytes(std::span(present)), 0);
+    return size && *size == text.size() && present.starts_with(text);
+}
+
 }  // namespace
 
 Outcome<crypto::SecretBytes> open_legacy_key(const LegacyConfig& config, Bytes password) {
@@ -145,9 +154,22 @@ Outcome<void> write_legacy_config(lower::LowerFs& fs, int root_fd, const LegacyC
     const auto target = target_of(root_fd, config);
     if (!target) return std::unexpected(target.error());
     const std::string temp = std::string(volume::kTempPrefix) + "encfs";
-    const auto done = replace(fs, *target, temp, legacy::serialize_config(config.config));
-    if (done) return {};
+    const std::string text = legacy::serialize_config(config.config);
+    std::vector<HeldFile> old;
+    if (auto file = fs.open(target->directory, target->name, O_WRONLY | O_NONBLOCK | O_NOCTTY, 0)) {
+        old.push_back({target->name, std::move(*file)});
+    }
+    const auto done = replace(fs, *target, temp, text);
+    if (done) {
+        (void)overwrite_nameless(fs, target->directory, old);
+        return {};
+    }
     (void)fs.unlink(target->directory, temp);
+    if (has_text(fs, *target, text)) {
+        return fail(FailureKind::kConfigWrite, target->name,
+                    " is written and in force, but may not outlast a power cut (",
+                    errno_text(done.error().value), "); check the disk below");
+    }
     return fail(FailureKind::kConfigWrite, target->name, " cannot be written (",
                 errno_text(done.error().value), "); check free space and permissions");
 }

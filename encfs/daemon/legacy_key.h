@@ -31,7 +31,8 @@ struct NewLegacyVolume {
 Outcome<NewLegacyVolume> new_legacy_volume(legacy::Config config, Bytes password);
 
 // Writes the configuration where it was read, in place of what is there, whose mode it keeps; a new
-// one is for its owner only. Durable on return. ERRORS: kConfigWrite.
+// one is for its owner only. Durable on return; then the bytes of what was there are overwritten.
+// ERRORS: kConfigWrite (whose sentence says so where the new one is in force all the same).
 Outcome<void> write_legacy_config(lower::LowerFs& fs, int root_fd, const LegacyConfig& config);
 
 // The volume's key, wrapped with itself, in EncFS's digits: as `encfsctl showKey` tells it. Whoever

@@ -179,24 +179,22 @@ TEST_CASE("a change of keys that is killed at any call leaves the old or the new
 
 TEST_CASE("a change of keys that fails at any call says truly which keys are in force") {
     for (const Command& command : commands()) {
-        for (const int error : {ENOSPC, EIO}) {
-            each_call(command, [&](const KeyPlace& place, std::uint64_t n) {
-                fake::FaultLowerFs fs;
-                fs.fail_at(n, error, fake::Calls::any());
-                const auto failed = command.run(fs, place.path());
-                const bool through = fs.count() < n;
-                const bool in_force = !failed || says_in_force(*failed);
-                INFO((failed ? failed->sentence : "done"));
-                CHECK((state_of(place, command) == State::kNew) == in_force);
-                return through;
-            });
-        }
+        each_call(command, [&](const KeyPlace& place, std::uint64_t n) {
+            fake::FaultLowerFs fs;
+            fs.fail_at(n, n % 2 == 0 ? ENOSPC : EIO, fake::Calls::any());
+            const auto failed = command.run(fs, place.path());
+            const bool through = fs.count() < n;
+            const bool in_force = !failed || says_in_force(*failed);
+            INFO((failed ? failed->sentence : "done"));
+            CHECK((state_of(place, command) == State::kNew) == in_force);
+            return through;
+        });
     }
 }
 
 TEST_CASE("a change of keys that loses power at any call leaves the old or the new keys") {
     for (const Command& command : commands()) {
-        for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+        for (std::uint64_t seed = 1; seed <= 2; ++seed) {
             each_call(command, [&](const KeyPlace& place, std::uint64_t n) {
                 fake::FaultLowerFs fs;
                 fs.track_power_loss();

@@ -23,9 +23,10 @@ namespace {
 const auto kQuick = crypto::kArgon2Least;
 
 // The bytes of a file whatever becomes of its name.
-class HeldFile {
+class WatchedFile {
   public:
-    explicit HeldFile(const std::string& path) : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    explicit WatchedFile(const std::string& path)
+        : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
         REQUIRE(fd_);
     }
     std::string text() const {
@@ -149,10 +150,10 @@ TEST_CASE("a named slot is looked for before anything is derived") {
 
 TEST_CASE("the old bytes of a changed or removed slot are overwritten") {
     const KeyPlace place;
-    const HeldFile main(place.main);
-    const HeldFile backup(place.backup);
+    const WatchedFile main(place.main);
+    const WatchedFile backup(place.backup);
     write_file(place.path("extencfs.conf.new.0123"), read_file(place.main));
-    const HeldFile leftover(place.path("extencfs.conf.new.0123"));
+    const WatchedFile leftover(place.path("extencfs.conf.new.0123"));
     const auto fs = lower::make_posix_lower_fs();
     const auto removed = place.open(*fs).remove(2);
     REQUIRE(removed);
@@ -169,7 +170,7 @@ TEST_CASE("a file that has another name keeps its bytes, and that is told") {
     const KeyPlace place;
     const std::string before = read_file(place.main);
     REQUIRE(::link(place.main.c_str(), place.path("kept").c_str()) == 0);
-    const HeldFile backup(place.backup);
+    const WatchedFile backup(place.backup);
     const auto fs = lower::make_posix_lower_fs();
     const auto removed = place.open(*fs).remove(2);
     REQUIRE(removed);
@@ -183,7 +184,7 @@ TEST_CASE("both copies being one file is no reason to overwrite it early") {
     const KeyPlace place;
     REQUIRE(::unlink(place.backup.c_str()) == 0);
     REQUIRE(::link(place.main.c_str(), place.backup.c_str()) == 0);
-    const HeldFile old(place.main);
+    const WatchedFile old(place.main);
     const auto fs = lower::make_posix_lower_fs();
     const auto removed = place.open(*fs).remove(2);
     REQUIRE(removed);
@@ -199,7 +200,7 @@ TEST_CASE("a mount that mends the copies overwrites what it replaces") {
     REQUIRE(place.open(*fs).remove(2));
     // Killed after the first copy.
     write_file(place.backup, old);
-    const HeldFile backup(place.backup);
+    const WatchedFile backup(place.backup);
     const auto disk = VolumeOnDisk::open(*fs, place.path());
     REQUIRE(disk->repair_config(read_file(place.main)));
     CHECK(read_file(place.backup) == read_file(place.main));
