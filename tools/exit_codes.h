@@ -29,6 +29,7 @@ enum ExitCode : int {
     kExitConfigWrite = 24,
     kExitDamage = 26,
     kExitFastPath = 27,
+    kExitMigrating = 29,
 };
 
 constexpr ExitCode exit_code_of(daemon::FailureKind kind) {
@@ -73,6 +74,8 @@ constexpr ExitCode exit_code_of(daemon::FailureKind kind) {
             return kExitDamage;
         case kFastPath:
             return kExitFastPath;
+        case kMigrating:
+            return kExitMigrating;
     }
     return kExitOther;
 }

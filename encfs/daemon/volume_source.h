@@ -21,6 +21,7 @@ struct LegacyChoices {
     bool ignore_macs = false;   // blocks that do not match their checksum are shown
     bool require_macs = false;  // a volume without checksums is refused
     bool reverse = false;       // the encrypted view of a plain directory
+    bool migrating = false;     // by a migration in place, which alone opens what is half migrated
 };
 
 // THREADS: one at a time.
@@ -49,7 +50,7 @@ class VolumeSource {
 };
 
 // Finds out what lies at `path`, without asking for a password. ERRORS: kCipherDir, kConfigRead,
-// kDamage, kUnsupported.
+// kDamage, kUnsupported, kMigrating.
 Outcome<std::unique_ptr<VolumeSource>> open_volume(lower::LowerFs& fs, const std::string& path,
                                                    const LegacyChoices& legacy);
 

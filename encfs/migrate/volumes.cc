@@ -80,6 +80,22 @@ Outcome<OldVolume> OldVolume::open(lower::LowerFs& fs, const std::string& path) 
     return OldVolume(std::move(*source));
 }
 
+Outcome<OldVolume> OldVolume::open_in_place(lower::LowerFs& fs, const std::string& path,
+                                            const std::string& config_file, bool dry) {
+    auto source =
+        daemon::open_volume(fs, path, {.config_file = path + "/" + config_file, .migrating = true});
+    if (!source) return std::unexpected(source.error());
+    bool shared = false;
+    // Also where nothing will be changed: a mount beside it would change what is looked at.
+    if (auto held = (*source)->reserve(false, shared); !held) {
+        if (held.error().kind != FailureKind::kLocked) return std::unexpected(held.error());
+        return fail(FailureKind::kLocked, path,
+                    " is in use by a mount or another migration; unmount it, and run the same "
+                    "again");
+    }
+    return OldVolume(std::move(*source), dry);
+}
+
 std::uint64_t OldVolume::identity() const {
     return identity_of(source_->identity());
 }
@@ -90,7 +106,7 @@ Outcome<void> OldVolume::unlock(Bytes password, std::size_t max_descriptors) {
     daemon::Log log;
     source_->mend(log);
     core::Options options;
-    options.read_only = true;
+    options.read_only = read_only_;
     options.max_descriptors = max_descriptors;
     options.on_name_left_out = [names = left_out_.get()](
                                    core::NodeId directory, std::string_view name,
@@ -116,6 +132,17 @@ Outcome<void> NewVolume::make(lower::LowerFs& fs, const std::string& path, volum
 
 Outcome<NewVolume> NewVolume::open(lower::LowerFs& fs, const std::string& path, Bytes password,
                                    std::uint64_t old_volume, std::size_t max_descriptors) {
+    auto made = open_in_place(fs, path, password, max_descriptors);
+    if (!made) return made;
+    if (auto journal = made->open_journal(old_volume, path); !journal) {
+        (void)made->close();
+        return std::unexpected(journal.error());
+    }
+    return made;
+}
+
+Outcome<NewVolume> NewVolume::open_in_place(lower::LowerFs& fs, const std::string& path,
+                                            Bytes password, std::size_t max_descriptors) {
     NewVolume made;
     made.fs_ = &fs;
     auto source = daemon::open_volume(fs, path, {});
@@ -133,10 +160,6 @@ Outcome<NewVolume> NewVolume::open(lower::LowerFs& fs, const std::string& path, 
     auto filesystem = open_filesystem(*made.source_, std::move(options));
     if (!filesystem) return std::unexpected(filesystem.error());
     made.filesystem_ = std::move(*filesystem);
-    if (auto journal = made.open_journal(old_volume, path); !journal) {
-        (void)made.close();
-        return std::unexpected(journal.error());
-    }
     return made;
 }
 
