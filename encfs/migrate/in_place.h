@@ -54,8 +54,11 @@ class InPlace {
     // Opens the journal, and keeps EncFS from opening what is half migrated. REQUIRES: begun.
     // ERRORS: those of Journal::open(), kOther.
     Outcome<Journal*> resume(std::uint64_t old_volume);
-    // REQUIRES: resume(). The new volume is closed, everything of it durable, and type 6 recorded.
-    // ERRORS: kOther (run again to go on).
+    // REQUIRES: resume(). Everything is converted that can be, the new volume is closed and all of
+    // it durable. From here on no password is needed. ERRORS: kOther.
+    Outcome<void> record_moving(const Moving& moving);
+    // REQUIRES: resume(), and recorded. ERRORS: kCipherDir (a name is in the way), kOther: run
+    // again to go on.
     Outcome<void> move_up();
 
     // ERRORS: kCipherDir (no migration, or not at that point), kOther.

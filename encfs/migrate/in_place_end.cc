@@ -149,6 +149,13 @@ lower::Result<void> InPlace::remove_configs() {
     return {};
 }
 
+Outcome<void> InPlace::record_moving(const Moving& moving) {
+    const Record record{.type = static_cast<std::uint32_t>(RecordType::kMoving),
+                        .mtime_nsec = moving.keep_root_attributes ? 1U : 0U,
+                        .size = moving.missing};
+    return journal_->append(std::span(&record, 1));
+}
+
 Outcome<void> InPlace::move_up() {
     const auto done = [&]() -> lower::Result<void> {
         if (auto r = move_entries(); !r) return r;
