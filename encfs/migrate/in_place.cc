@@ -72,12 +72,13 @@ Outcome<void> InPlace::open_work(const char* name) {
     return {};
 }
 
-void InPlace::restore_root_times() {
+void InPlace::restore_root_times(const struct stat* otherwise) {
     const auto is = fs_->stat(root_fd_);
-    if (!is || !journal_) return;
-    const auto saved = journal_->directory(is->st_ino);
-    if (!saved) return;
-    const struct timespec times[2] = {saved->atime, saved->mtime};
+    if (!is) return;
+    const auto saved = journal_ ? journal_->directory(is->st_ino) : std::nullopt;
+    if (!saved && otherwise == nullptr) return;
+    const struct timespec times[2] = {saved ? saved->atime : otherwise->st_atim,
+                                      saved ? saved->mtime : otherwise->st_mtim};
     (void)fs_->utimens(root_fd_, times);
     (void)sync(root_fd_);
 }

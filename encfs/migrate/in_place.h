@@ -61,11 +61,14 @@ class InPlace {
     // again to go on.
     Outcome<void> move_up();
 
+    // What a kill at the very end left. REQUIRES: complete. ERRORS: those of Journal::open().
+    Outcome<void> settle();
     // ERRORS: kCipherDir (no migration, or not at that point), kOther.
     Outcome<void> finish();
     Outcome<void> roll_back();
-    // The root's times as they were, once nothing else is to be changed in it.
-    void restore_root_times();
+    // The root's times as they were, once nothing else is to be changed in it. `otherwise`: what
+    // they are where the journal does not know them.
+    void restore_root_times(const struct stat* otherwise = nullptr);
 
     int work_fd() const { return work_.get(); }
 

@@ -213,6 +213,7 @@ Outcome<void> InPlace::roll_back() {
         if (!r) return r;
         if (r = sync(root_fd_); !r) return r;
         if (r = remove_entry(*fs_, root_fd_, kWorkUnmade); !r) return r;
+        restore_root_times();
         (void)fs_->unlink(root_fd_, kWorkRoot);
         return {};
     }();

@@ -143,14 +143,22 @@ void InPlaceCopy::convert(const Item& item) {
 }
 
 bool InPlaceCopy::is_there(const Item& item) {
-    if (!journal_.is_done(item.attr)) return false;
-    core::NodeId node = 0;
+    const bool recorded = journal_.is_done(item.attr);
+    const auto same_time = [&item](const struct stat& made) {
+        return made.st_mtim.tv_sec == item.attr.st_mtim.tv_sec &&
+               made.st_mtim.tv_nsec == item.attr.st_mtim.tv_nsec;
+    };
+    ino_t ino = 0;  // a node's number is given back with it
     for (const std::string& path : item.paths) {
         const auto there = find_path(volumes_.to, path);
         if (!there || (there->attr.st_mode & S_IFMT) != (item.attr.st_mode & S_IFMT)) return false;
         if (S_ISREG(item.attr.st_mode) && there->attr.st_size != item.attr.st_size) return false;
-        if (node != 0 && there->node.id() != node) return false;
-        node = there->node.id();
+        // It has more names than the old one: some of those are removed, so that it was recorded,
+        // under another inode number (not all lower file systems keep them).
+        const bool outlived = there->attr.st_nlink > item.paths.size() && same_time(there->attr);
+        if (!recorded && !outlived) return false;
+        if (ino != 0 && there->attr.st_ino != ino) return false;
+        ino = there->attr.st_ino;
     }
     return true;
 }

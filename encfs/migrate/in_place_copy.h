@@ -61,6 +61,7 @@ class InPlaceCopy {
         SharedNode old;
         SharedNode made;
         std::size_t parent;  // in directories_
+        std::size_t depth;
         std::string name;
         std::string path;
         struct stat attr;  // before anything was removed from it

@@ -24,8 +24,15 @@ void InPlaceCopy::make_directories() {
     }
     // What is made must not inherit what only the end may set.
     (void)volumes_.to.remove_xattr(core::kRootNode, kDefaultAcl);
-    directories_.push_back({root_of(volumes_.from), root_of(volumes_.to), 0, "", "", root->attr});
+    std::size_t durable_depth = 0;
+    directories_.push_back(
+        {root_of(volumes_.from), root_of(volumes_.to), 0, 0, "", "", root->attr});
     for (std::size_t i = 0; i < directories_.size() && !stop_.stopped(); ++i) {
+        // Nothing is made in one that a power cut could take the id from, or the long name.
+        if (directories_[i].depth > durable_depth) {
+            durable_depth = directories_[i].depth;
+            if (!sync()) return;
+        }
         Listing listing(volumes_.from, directories_[i].old->id(), directories_[i].path, &problems_,
                         &volumes_.left_out);
         for (;;) {
@@ -50,11 +57,15 @@ void InPlaceCopy::make_directory(std::size_t parent, Listed one) {
     }
     directories_.push_back({std::make_shared<const NodeRef>(std::move(one.node)),
                             std::make_shared<const NodeRef>(std::move(made->node)), parent,
-                            std::move(one.name), std::move(path), one.attr});
+                            directories_[parent].depth + 1, std::move(one.name), std::move(path),
+                            one.attr});
 }
 
 core::Result<Found> InPlaceCopy::made_directory(core::NodeId parent, const std::string& name) {
     core::Filesystem& to = volumes_.to;
+    // An empty one is made again: it may have lost what the name of a longer one is kept in.
+    // Another was durable before anything was made in it.
+    (void)to.rmdir(parent, name);
     auto there = find(to, parent, name);
     if (there && S_ISDIR(there->attr.st_mode)) {
         // An earlier run may have come as far as its mode.

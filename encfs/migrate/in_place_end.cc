@@ -181,6 +181,13 @@ Outcome<void> InPlace::move_up() {
                 "); nothing is lost: check permissions and room, and run the same again");
 }
 
+Outcome<void> InPlace::settle() {
+    if (auto opened = open_work(kWorkDone); !opened) return opened;
+    (void)fs_->unlink(root_fd_, kWorkRoot);
+    restore_root_times();
+    return {};
+}
+
 Outcome<void> InPlace::finish() {
     const auto view = look();
     if (!view) return std::unexpected(view.error());
@@ -192,15 +199,15 @@ Outcome<void> InPlace::finish() {
         return fail(FailureKind::kCipherDir,
                     "the migration is not complete yet; go on with 'extencfs migrate --in-place'");
     }
-    if (auto opened = open_work(kWorkDone); !opened) return opened;
+    // Where an earlier end came as far as the journal, they are right.
+    const auto root = fs_->stat(root_fd_);
+    if (auto settled = settle(); !settled) return settled;
     const auto done = [&]() -> lower::Result<void> {
-        (void)fs_->unlink(root_fd_, kWorkRoot);
         // The journal last: it knows the root's times.
         if (auto r = remove_below(*fs_, work_.get(), kJournalName); !r) return r;
-        restore_root_times();
         return remove_entry(*fs_, root_fd_, kWorkDone);
     }();
-    restore_root_times();
+    restore_root_times(root ? &*root : nullptr);
     if (done) return {};
     return fail(FailureKind::kOther, "the old configuration cannot be removed (",
                 errno_text(done.error().value), "); check permissions, and run the same again");

@@ -83,8 +83,10 @@ class Converted {
     std::string unreadable(FilledVolume& same) {
         const auto real = lower::make_posix_lower_fs();
         const auto work = std::string(volume::kMigrationName) + "/" + kWorkVolume;
-        const bool moved = exists(volume::kConfigName) || exists(kWorkDone);
-        if (!moved && exists(work) && has_entries_above()) return "";  // on its way up
+        const auto view = InPlace(*real, dir().fd()).look();
+        REQUIRE(view);
+        if (view->stage == InPlaceStage::kMovingUp) return "";  // some here, some there
+        const bool moved = view->stage == InPlaceStage::kComplete;
         LeftOutNames left_out;
         auto old = open_at(*real, directory("."), core::legacy_format(volume_), nullptr, true);
         REQUIRE(old);
@@ -120,13 +122,11 @@ class Converted {
                                        "broken",      "pipe",      "d/another name of it",
                                        "a third name"};
 
-    bool has_entries_above() const { return exists(volume::kStateName); }
-
     Outcome<void> go(const InPlaceOptions& options, Run& run) {
         InPlace place(lower(), dir().fd());
         auto view = place.look();
         if (!view) return std::unexpected(view.error());
-        if (view->stage == InPlaceStage::kComplete) return {};
+        if (view->stage == InPlaceStage::kComplete) return place.settle();
         if (view->stage == InPlaceStage::kNone) {
             auto begun = place.begin(kOldIdentity, 300,
                                      [this](const std::string& name) { return make_volume(name); });
