@@ -9,9 +9,11 @@
 #include <optional>
 
 #include "encfs/daemon/mount_session.h"
+#include "encfs/daemon/volume_on_disk.h"
 #include "encfs/lower/lower_fs.h"
 #include "encfs/migrate/volumes.h"
 #include "tools/command.h"
+#include "tools/migrate_in_place.h"
 #include "tools/mount_options.h"
 #include "tools/numbers.h"
 #include "tools/password_source.h"
@@ -169,6 +171,15 @@ Outcome<void> check_migration(const std::string& place, bool read_only) {
     const auto view = migrate::look_at_target(*lower, place);
     // The mount itself says better what is wrong there.
     if (!view) return {};
+    if (!read_only && view->target != migrate::Target::kIncomplete && is_in_place(place)) {
+        // One that is half done is refused by the mount.
+        const auto disk = daemon::VolumeOnDisk::open(*lower, place);
+        if (disk && disk->check_not_migrating())
+            return daemon::fail(daemon::FailureKind::kCipherDir, place,
+                                " is a migration that was not declared complete; look at it with "
+                                "--ro, then 'extencfs migrate --finish ",
+                                place, "'");
+    }
     if (view->target == migrate::Target::kIncomplete) {
         return daemon::fail(daemon::FailureKind::kCipherDir, place,
                             " is a migration that was cut short; go on with 'extencfs migrate OLD ",

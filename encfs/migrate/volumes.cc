@@ -2,12 +2,14 @@
 #include "encfs/migrate/volumes.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 
 #include <cerrno>
 
 #include "encfs/daemon/log.h"
 #include "encfs/daemon/volume_create.h"
 #include "encfs/daemon/volume_on_disk.h"
+#include "encfs/daemon/volume_state.h"
 #include "encfs/volume/format.h"
 
 namespace extencfs::migrate {
@@ -31,6 +33,12 @@ Outcome<std::unique_ptr<core::Filesystem>> open_filesystem(daemon::VolumeSource&
                     errno_text(core::errno_of(fs.error())), "); check its permissions");
     }
     return std::move(*fs);
+}
+
+daemon::Failure in_use(const std::string& path) {
+    return {
+        FailureKind::kLocked,
+        path + " is in use by a mount or another migration; unmount it, and run the same again"};
 }
 
 Outcome<bool> is_empty(core::Filesystem& fs) {
@@ -89,11 +97,25 @@ Outcome<OldVolume> OldVolume::open_in_place(lower::LowerFs& fs, const std::strin
     // Also where nothing will be changed: a mount beside it would change what is looked at.
     if (auto held = (*source)->reserve(false, shared); !held) {
         if (held.error().kind != FailureKind::kLocked) return std::unexpected(held.error());
-        return fail(FailureKind::kLocked, path,
-                    " is in use by a mount or another migration; unmount it, and run the same "
-                    "again");
+        return std::unexpected(in_use(path));
     }
     return OldVolume(std::move(*source), dry);
+}
+
+Outcome<lower::Fd> OldVolume::lock_in_place(lower::LowerFs& fs, const std::string& path) {
+    const auto disk = daemon::VolumeOnDisk::open(fs, path);
+    if (!disk) return std::unexpected(disk.error());
+    // Of the new volume, where that is in place already.
+    if (fs.stat_at(disk->root_fd(), volume::kStateName)) {
+        const auto state = daemon::view_state(fs, disk->root_fd());
+        if (!state) return std::unexpected(state.error());
+        if (state->writer_present) return std::unexpected(in_use(path));
+    }
+    lower::Fd root(fcntl(disk->root_fd(), F_DUPFD_CLOEXEC, 3));
+    if (!root) return fail(FailureKind::kOther, errno_text(errno), "; try again");
+    if (::flock(root.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return std::unexpected(in_use(path));
+    return root;
 }
 
 std::uint64_t OldVolume::identity() const {

@@ -41,6 +41,9 @@ class OldVolume {
     // `path`. `dry`: nothing will be changed. ERRORS: likewise.
     static Outcome<OldVolume> open_in_place(lower::LowerFs& fs, const std::string& path,
                                             const std::string& config_file, bool dry);
+    // What keeps others out of that directory while the result is open, whatever lies in it.
+    // ERRORS: kCipherDir, kLocked.
+    static Outcome<lower::Fd> lock_in_place(lower::LowerFs& fs, const std::string& path);
     std::uint64_t identity() const;
     int root_fd() const { return source_->root_fd(); }
     // ERRORS: kWrongPassword, kDamage, kKeyDerivation, kUnsupported, kOther.
