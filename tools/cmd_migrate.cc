@@ -230,7 +230,9 @@ ExitCode run(const MigrateOptions& options) {
 void add_migrate(CLI::App& root, int& exit_code) {
     auto options = std::make_shared<MigrateOptions>();
     auto* command = root.add_subcommand(
-        "migrate", "Copy an EncFS volume, or another, into a new volume; can be cut short");
+        "migrate",
+        "Copy an EncFS volume, or another, into a new volume, or convert it in place; can be cut "
+        "short");
     add_password_options(*command, options->password);
     command
         ->add_option("--new-passfile", options->new_password.passfile,

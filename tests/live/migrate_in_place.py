@@ -247,8 +247,10 @@ def damaged(scratch, template, expected):
     """What does not decode is named, stays, and opens with the old configuration; the rest is converted."""
     failures = []
     volume = InPlace(scratch, template)
+    root = os.stat(volume.lower)
     with open(os.path.join(volume.lower, "not a name"), "w") as out:
         out.write("x")
+    os.utime(volume.lower, ns=(root.st_atime_ns, root.st_mtime_ns))
     done = volume.run()
     if done.returncode != 26 or "not a name" not in done.stderr:
         failures.append(f"a stray name: {done.returncode} {done.stderr}")
@@ -285,10 +287,11 @@ def run():
         # EncFS remembers for a while what it knows of each name of a file.
         with old.mounted() as top:
             expected = manifest(top)
-        failures = killed(scratch, old.lower, expected, options.trials)
-        failures += little_room(scratch, old.lower, expected)
-        failures += refused_before(scratch, old.lower, expected)
-        return failures + damaged(scratch, old.lower, expected)
+        failures = []
+        for part in (killed, little_room, refused_before, damaged):
+            trials = [options.trials] if part is killed else []
+            failures += [f"{part.__name__}: {one}" for one in part(scratch, old.lower, expected, *trials)]
+        return failures
 
 
 if __name__ == "__main__":
