@@ -77,16 +77,16 @@ class InPlaceMigration {
     }
 
     Outcome<void> open_old() {
+        if (view_.stage == InPlaceStage::kNone &&
+            lower_->stat_at(disk_->root_fd(), volume::kConfigName)) {
+            return fail(FailureKind::kCipherDir, path_,
+                        " holds a volume of format 1 already; there is nothing to convert");
+        }
         const std::string config = place_->config_path();
         if (config.empty()) {
             return fail(FailureKind::kCipherDir, path_,
                         " holds no EncFS volume (.encfs6.xml, .encfs5 or .encfs4); only such a one "
                         "is converted in place, check the path");
-        }
-        if (view_.stage == InPlaceStage::kNone &&
-            lower_->stat_at(disk_->root_fd(), volume::kConfigName)) {
-            return fail(FailureKind::kCipherDir, path_,
-                        " holds a volume of format 1 already; there is nothing to convert");
         }
         auto old = migrate::OldVolume::open_in_place(*lower_, path_, config, options_.dry_run);
         if (!old) return std::unexpected(old.error());
@@ -135,7 +135,8 @@ class InPlaceMigration {
                records(survey) * migrate::kRecordSize + kLittleBytes;
     }
     static std::uint64_t records(const migrate::Survey& survey) {
-        return 2 * (survey.files + 2 * (survey.directories + 1)) + 64;
+        constexpr std::uint64_t kOthers = 1024;
+        return survey.files + 2 * (survey.directories + 1) + kOthers;
     }
 
     Outcome<void> check_room(const migrate::Survey& survey) const {
@@ -188,7 +189,8 @@ class InPlaceMigration {
         if (auto up = place_->move_up(); !up) return std::unexpected(up.error());
         show_in_place_summary(
             options_.style(),
-            {*counts, options_.verify, problems_.count(), seconds_, copied_bytes_}, path_);
+            {*counts, options_.verify, problems_.count(), seconds_, copied_bytes_}, path_,
+            config_left());
         return migrate_verdict(problems_.all());
     }
 
@@ -207,6 +209,9 @@ class InPlaceMigration {
         if (!counts) show_problems(options_.style(), problems_.all());
         return counts;
     }
+
+    // What opens what is left in the old format.
+    std::string config_left() const { return path_ + "/" + place_->config_path(); }
 
     // The same lock as for converting.
     Outcome<void> lock() {
@@ -231,7 +236,7 @@ class InPlaceMigration {
     Outcome<ExitCode> tell_complete() {
         if (auto locked = lock(); !locked) return std::unexpected(locked.error());
         if (auto settled = place_->settle(); !settled) return std::unexpected(settled.error());
-        show_in_place_complete(options_.style(), view_.missing, path_);
+        show_in_place_complete(options_.style(), view_.missing, path_, config_left());
         return view_.missing == 0 ? kExitOk : kExitDamage;
     }
 

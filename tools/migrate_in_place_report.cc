@@ -13,12 +13,12 @@ unsigned long long number(std::uint64_t value) {
     return value;
 }
 
-void tell_next(std::uint64_t missing, const std::string& path) {
+void tell_next(std::uint64_t missing, const std::string& path, const std::string& config) {
     if (missing != 0) {
         std::printf(
             "%llu things are left in the old format, in place, with their configuration:\n"
-            "Look at them: extencfs mount --ro -c %s/.encfs6.xml %s MOUNTPOINT\n",
-            number(missing), path.c_str(), path.c_str());
+            "Look at them: extencfs mount --ro -c %s %s MOUNTPOINT\n",
+            number(missing), config.c_str(), path.c_str());
     }
     std::printf(
         "Look at it:  extencfs mount --ro %s MOUNTPOINT\n"
@@ -28,7 +28,8 @@ void tell_next(std::uint64_t missing, const std::string& path) {
 
 }  // namespace
 
-void show_in_place_summary(Style style, const InPlaceSummary& summary, const std::string& path) {
+void show_in_place_summary(Style style, const InPlaceSummary& summary, const std::string& path,
+                           const std::string& config) {
     const migrate::InPlaceCounts& counts = summary.counts;
     if (style == Style::kJson) {
         const nlohmann::ordered_json event = {{"event", "done"},
@@ -58,10 +59,11 @@ void show_in_place_summary(Style style, const InPlaceSummary& summary, const std
     } else {
         std::printf("Not verified: --verify compares each file before the old one is removed.\n");
     }
-    tell_next(summary.missing, path);
+    tell_next(summary.missing, path, config);
 }
 
-void show_in_place_complete(Style style, std::uint64_t missing, const std::string& path) {
+void show_in_place_complete(Style style, std::uint64_t missing, const std::string& path,
+                            const std::string& config) {
     if (style == Style::kJson) {
         const nlohmann::ordered_json event = {
             {"event", "done"},     {"files", 0},         {"skipped", 0},      {"bytes", 0},
@@ -71,7 +73,7 @@ void show_in_place_complete(Style style, std::uint64_t missing, const std::strin
         return;
     }
     std::printf("The migration is complete; this run converted no file.\n");
-    tell_next(missing, path);
+    tell_next(missing, path, config);
 }
 
 ExitCode migrate_verdict(const std::vector<migrate::Problem>& problems) {

@@ -71,6 +71,7 @@ struct Summary {
 };
 void show_summary(Style style, const Summary& summary, const std::string& new_path);
 
+// `config`: the configuration of what is left in the old format.
 struct InPlaceSummary {
     migrate::InPlaceCounts counts;
     bool verified = false;
@@ -78,9 +79,11 @@ struct InPlaceSummary {
     double seconds = 0;
     std::uint64_t bytes = 0;
 };
-void show_in_place_summary(Style style, const InPlaceSummary& summary, const std::string& path);
+void show_in_place_summary(Style style, const InPlaceSummary& summary, const std::string& path,
+                           const std::string& config);
 // By a run that had nothing to convert any more. `missing`: things left in the old format.
-void show_in_place_complete(Style style, std::uint64_t missing, const std::string& path);
+void show_in_place_complete(Style style, std::uint64_t missing, const std::string& path,
+                            const std::string& config);
 
 // What a migration that told of these ends with.
 ExitCode migrate_verdict(const std::vector<migrate::Problem>& problems);

@@ -78,7 +78,8 @@ class LowerCheck {
         });
         if (!listed) return refuse(path, "cannot be listed", "check its permissions");
         for (const std::string& name : names) {
-            if (root && name.starts_with(volume::kMigrationPrefix)) continue;
+            if (root && (name.starts_with(volume::kMigrationPrefix) || name == "lost+found"))
+                continue;
             if (root && is_reserved(name))
                 return refuse(path + "/" + name, "has a name that the new volume needs",
                               "rename it");
@@ -100,8 +101,9 @@ class LowerCheck {
         if (is->st_dev != device_) return refuse(path, "is on another file system", "unmount that");
         if (auto fit = own(*is, path); !fit) return fit;
         if (!S_ISDIR(is->st_mode)) return {};
-        // What is its owner's and closed to him is opened by the migration.
-        if (user_ != 0 && (is->st_mode & (S_IRUSR | S_IXUSR)) != (S_IRUSR | S_IXUSR)) return {};
+        // One that its owner may not write is opened to him by the migration.
+        if (user_ != 0 && (is->st_mode & (S_IRUSR | S_IXUSR)) != (S_IRUSR | S_IXUSR))
+            return refuse(path, "is closed to its owner", "do it as root, or open it (chmod u+rx)");
         const auto below = fs_.open(fd, name, O_RDONLY | O_DIRECTORY, 0);
         if (!below) return refuse(path, "cannot be opened", "check its permissions");
         return directory(below->get(), path, false);

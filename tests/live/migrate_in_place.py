@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Converts a volume that EncFS made in its own directory: killed again and again, on a disk that becomes full, with what
-cannot be read, and compares everything.
+"""Converts a volume that EncFS made in its own directory: killed again and again, on a disk that becomes full, with
+what cannot be read, and compares everything.
 
     migrate_in_place.py [--files N] [--trials N] [--full]"""
 
