@@ -142,6 +142,7 @@ ExitCode run(const InfoOptions& options) {
     const auto fs = lower::make_posix_lower_fs();
     const auto disk = daemon::VolumeOnDisk::open(*fs, options.directory);
     if (!disk) return tell(disk.error());
+    if (auto whole = disk->check_not_migrating(); !whole) return tell(whole.error());
     if (!fs->stat_at(disk->root_fd(), volume::kConfigName) &&
         !fs->stat_at(disk->root_fd(), volume::kConfigBackupName)) {
         const auto encfs = daemon::read_legacy_config(*fs, disk->root_fd(), "");

@@ -11,28 +11,19 @@
 #include "encfs/daemon/volume_create.h"
 #include "encfs/lower/lower_fs.h"
 #include "tools/command.h"
-#include "tools/kdf_choice.h"
 #include "tools/password_source.h"
 #include "tools/progress.h"
+#include "tools/volume_choice.h"
 
 namespace extencfs::tools {
 namespace {
 
 struct InitOptions {
     PasswordOptions password;
-    std::string cipher = "auto";
-    std::string kdf = kDefaultKdf;
+    VolumeChoice volume;
     std::string directory;
     bool quiet = false;
 };
-
-crypto::AeadKind chosen_cipher(const std::string& name) {
-    if (name == cipher_name(crypto::AeadKind::kAes256Gcm)) return crypto::AeadKind::kAes256Gcm;
-    if (name == cipher_name(crypto::AeadKind::kXChaCha20Poly1305)) {
-        return crypto::AeadKind::kXChaCha20Poly1305;
-    }
-    return has_aes_hardware() ? crypto::AeadKind::kAes256Gcm : crypto::AeadKind::kXChaCha20Poly1305;
-}
 
 daemon::Outcome<volume::Config> make_volume(const InitOptions& options) {
     const auto fs = lower::make_posix_lower_fs();
@@ -43,11 +34,7 @@ daemon::Outcome<volume::Config> make_volume(const InitOptions& options) {
     const auto password = read_password(options.password, Purpose::kCreate, options.directory);
     if (!password) return std::unexpected(password.error());
     const Progress progress("Deriving the key");
-    volume::NewVolume choice;
-    choice.content_cipher = chosen_cipher(options.cipher);
-    choice.cost = chosen_cost(options.kdf);
-    choice.label = "password";
-    return creation->finish(std::move(choice), password->bytes());
+    return creation->finish(new_volume(options.volume), password->bytes());
 }
 
 daemon::Outcome<volume::Config> init(const InitOptions& options) {
@@ -83,14 +70,7 @@ void add_init(CLI::App& root, int& exit_code) {
     auto options = std::make_shared<InitOptions>();
     auto* command = root.add_subcommand("init", "Make a new volume in an empty directory");
     add_password_options(*command, options->password);
-    command
-        ->add_option("--cipher", options->cipher,
-                     "Cipher of file contents: auto, aes-256-gcm or xchacha20-poly1305; auto is "
-                     "the first where the processor computes AES")
-        ->check(CLI::IsMember({"auto", "aes-256-gcm", "xchacha20-poly1305"}, CLI::ignore_case))
-        ->type_name("NAME")
-        ->capture_default_str();
-    add_kdf_option(*command, options->kdf);
+    add_volume_options(*command, options->volume);
     command->add_flag("-q,--quiet", options->quiet, "Print nothing but errors");
     command->add_option("CIPHERDIR", options->directory, "Empty directory; made if missing")
         ->required();

@@ -10,7 +10,6 @@
 #include <optional>
 #include <thread>
 
-#include "crypto/password_kdf.h"
 #include "encfs/daemon/hardening.h"
 #include "encfs/migrate/places.h"
 #include "encfs/migrate/verify.h"
@@ -18,8 +17,9 @@
 #include "tools/command.h"
 #include "tools/confirm.h"
 #include "tools/key_source.h"
+#include "tools/migrate_in_place.h"
+#include "tools/migrate_options.h"
 #include "tools/migrate_report.h"
-#include "tools/password_source.h"
 #include "tools/progress.h"
 
 namespace extencfs::tools {
@@ -28,25 +28,6 @@ namespace {
 using daemon::fail;
 using daemon::FailureKind;
 using daemon::Outcome;
-
-struct MigrateOptions {
-    UnlockOptions unlock;
-    PasswordOptions new_password;
-    std::string first;   // OLD; NEW where that is alone
-    std::string second;  // NEW
-    std::string in_place;
-    unsigned jobs = 0;
-    bool dry_run = false;
-    bool verify = false;
-    bool json = false;
-    bool yes = false;
-    bool finish = false;
-    bool roll_back = false;
-
-    Style style() const { return json ? Style::kJson : Style::kText; }
-    const std::string& old_place() const { return first; }
-    const std::string& new_place() const { return second.empty() ? first : second; }
-};
 
 ExitCode wrong(const std::string& what) {
     std::fprintf(stderr, "extencfs: %s; see 'extencfs migrate --help'\n", what.c_str());
@@ -69,7 +50,7 @@ class Migrate {
         if (auto opened = open_old(); !opened) return std::unexpected(opened.error());
         auto surveyed = look();
         if (!surveyed) return std::unexpected(surveyed.error());
-        if (options_.dry_run) return verdict(before_.all());
+        if (options_.dry_run) return migrate_verdict(before_.all());
         if (!options_.yes) {
             const auto agreed = confirm("Copy to " + options_.new_place() + "?");
             if (!agreed) return std::unexpected(agreed.error());
@@ -158,13 +139,8 @@ class Migrate {
         if (!password) return std::unexpected(password.error());
         const Progress progress("Deriving the key");
         if (is_free) {
-            volume::NewVolume choice;
-            choice.content_cipher = has_aes_hardware() ? crypto::AeadKind::kAes256Gcm
-                                                       : crypto::AeadKind::kXChaCha20Poly1305;
-            choice.cost = crypto::kArgon2Moderate;
-            choice.label = "password";
-            auto made =
-                migrate::NewVolume::make(*lower_, place, std::move(choice), password->bytes());
+            auto made = migrate::NewVolume::make(*lower_, place, new_volume(options_.volume),
+                                                 password->bytes());
             if (!made) return std::unexpected(made.error());
         }
         return wanted("new volume " + place, "that it got when this migration was begun",
@@ -216,15 +192,7 @@ class Migrate {
             std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
         show_problems(options_.style(), problems.all());
         show_summary(options_.style(), summary, options_.new_place());
-        return verdict(problems.all());
-    }
-
-    static ExitCode verdict(const std::vector<migrate::Problem>& problems) {
-        if (problems.empty()) return kExitOk;
-        const bool damage = std::ranges::any_of(problems, [](const migrate::Problem& problem) {
-            return problem.kind != migrate::ProblemKind::kAttribute;
-        });
-        return damage ? kExitDamage : kExitOther;
+        return migrate_verdict(problems.all());
     }
 
     const MigrateOptions& options_;
@@ -254,10 +222,16 @@ ExitCode end(const MigrateOptions& options) {
 
 ExitCode run(const MigrateOptions& options) {
     if (!options.in_place.empty()) {
-        return wrong("a migration in place is not possible yet, give a new place for the volume");
+        if (!options.first.empty())
+            return wrong("a migration in place takes one directory, that of --in-place");
+        return run_in_place(options);
     }
     if (options.finish || options.roll_back) {
-        return options.first.empty() ? wrong("the new volume is missing") : end(options);
+        if (options.first.empty()) return wrong("the new volume is missing");
+        if (!is_in_place(options.first)) return end(options);
+        MigrateOptions in_place = options;
+        in_place.in_place = options.first;
+        return run_in_place(in_place);
     }
     if (options.second.empty()) return wrong("an old and a new volume are wanted");
     const auto done = Migrate(options).run();
@@ -269,7 +243,9 @@ ExitCode run(const MigrateOptions& options) {
 void add_migrate(CLI::App& root, int& exit_code) {
     auto options = std::make_shared<MigrateOptions>();
     auto* command = root.add_subcommand(
-        "migrate", "Copy an EncFS volume, or another, into a new volume; can be cut short");
+        "migrate",
+        "Copy an EncFS volume, or another, into a new volume, or convert it in place; can be cut "
+        "short");
     add_unlock_options(*command, options->unlock);
     add_slot_option(*command, options->unlock);
     command
@@ -277,6 +253,7 @@ void add_migrate(CLI::App& root, int& exit_code) {
                      "Read the new volume's password from the first line of FILE")
         ->type_name("FILE")
         ->group("Password");
+    add_volume_options(*command, options->volume);
     command->add_flag("--dry-run", options->dry_run,
                       "Read the whole old volume, tell what is damaged, and change nothing");
     command->add_flag("--verify", options->verify, "Read everything back, and compare");
@@ -288,10 +265,16 @@ void add_migrate(CLI::App& root, int& exit_code) {
     auto* finish =
         command->add_flag("--finish", options->finish, "Declare the migration into NEW complete");
     command
-        ->add_flag("--rollback", options->roll_back,
-                   "Remove NEW, which was not declared complete; OLD is as it was")
+        ->add_flag(
+            "--rollback", options->roll_back,
+            "Remove NEW, which was not declared complete; OLD is as it was. In place: while no "
+            "file was removed yet")
         ->excludes(finish);
-    command->add_option("--in-place", options->in_place, "Not possible yet")->type_name("OLD");
+    command
+        ->add_option("--in-place", options->in_place,
+                     "Turn the EncFS volume OLD into a new one in its own directory, file by file; "
+                     "needs room for the largest file")
+        ->type_name("OLD");
     command->add_option("OLD", options->first, "The volume; only read");
     command->add_option("NEW", options->second,
                         "Where the new volume is to be: empty or missing; alone for --finish and "

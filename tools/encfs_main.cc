@@ -143,6 +143,7 @@ Outcome<std::optional<crypto::SecretBytes>> create_if_missing(const EncfsOptions
     const auto fs = lower::make_posix_lower_fs();
     const auto disk = daemon::VolumeOnDisk::open(*fs, options.root_dir);
     if (!disk) return std::unexpected(disk.error());
+    if (auto whole = disk->check_not_migrating(); !whole) return std::unexpected(whole.error());
     const auto there = has_volume(*disk, options);
     if (!there) return std::unexpected(there.error());
     if (*there) {

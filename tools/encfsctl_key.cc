@@ -34,6 +34,7 @@ Outcome<Opened> open_config(const char* directory, Use use) {
     auto fs = lower::make_posix_lower_fs();
     auto disk = daemon::VolumeOnDisk::open(*fs, directory);
     if (!disk) return std::unexpected(disk.error());
+    if (auto whole = disk->check_not_migrating(); !whole) return std::unexpected(whole.error());
     auto config = daemon::read_legacy_config(*fs, disk->root_fd(), "");
     if (!config) return std::unexpected(config.error());
     if (!*config)

@@ -9,9 +9,11 @@
 #include <thread>
 #include <vector>
 
+#include "encfs/migrate/in_place_copy.h"
 #include "encfs/migrate/report.h"
 #include "encfs/migrate/survey.h"
 #include "encfs/migrate/verify.h"
+#include "tools/exit_codes.h"
 
 namespace extencfs::tools {
 
@@ -68,5 +70,22 @@ struct Summary {
     migrate::Verified check;
 };
 void show_summary(Style style, const Summary& summary, const std::string& new_path);
+
+// `config`: the configuration of what is left in the old format.
+struct InPlaceSummary {
+    migrate::InPlaceCounts counts;
+    bool verified = false;
+    std::uint64_t missing = 0;
+    double seconds = 0;
+    std::uint64_t bytes = 0;
+};
+void show_in_place_summary(Style style, const InPlaceSummary& summary, const std::string& path,
+                           const std::string& config);
+// By a run that had nothing to convert any more. `missing`: things left in the old format.
+void show_in_place_complete(Style style, std::uint64_t missing, const std::string& path,
+                            const std::string& config);
+
+// What a migration that told of these ends with.
+ExitCode migrate_verdict(const std::vector<migrate::Problem>& problems);
 
 }  // namespace extencfs::tools

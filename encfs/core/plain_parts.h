@@ -4,16 +4,18 @@
 #pragma once
 
 #include "encfs/core/volume_format.h"
+#include "encfs/volume/format.h"
 
 namespace extencfs::core {
 
 // The generation in the context of directories but the root, where the configuration lies.
 constexpr std::uint32_t kBelowRoot = 1;
 
-// Whether that is the configuration, which is no name of the volume.
+// Whether that is the configuration, or a migration's, which is no name of the volume.
 inline bool is_config(const DirContext& dir, std::string_view entry) {
-    return dir.generation != kBelowRoot && (entry == ".encfs6.xml" || entry == ".encfs5" ||
-                                            entry == ".encfs4" || entry == ".encfs7");
+    return dir.generation != kBelowRoot &&
+           (entry == ".encfs6.xml" || entry == ".encfs5" || entry == ".encfs4" ||
+            entry == ".encfs7" || entry.starts_with(volume::kMigrationPrefix));
 }
 
 class PlainParts : public VolumeFormat {

@@ -29,10 +29,11 @@ enum class FailureKind : std::uint8_t {
     kPasswordEmpty,
     kConfigRead,
     kConfigWrite,
-    kDamage,    // authentication failed, or bytes are not what FORMAT.md says
-    kFastPath,  // the kernel fast path was demanded and cannot be had
-    kKeySlot,   // no such key slot, or none that this may be done to
-    kCount,     // not a kind: how many there are
+    kDamage,     // authentication failed, or bytes are not what FORMAT.md says
+    kFastPath,   // the kernel fast path was demanded and cannot be had
+    kKeySlot,    // no such key slot, or none that this may be done to
+    kMigrating,  // a migration in place is half done: the volume is in two formats
+    kCount,      // not a kind: how many there are
 };
 
 // `sentence`: "<what>; <what to do>", without a full stop, never with a secret in it.

@@ -273,6 +273,13 @@ void VolumeOnDisk::remove_leftovers() const {
     for (const std::string& name : leftovers()) (void)fs_->unlink(root_.get(), name);
 }
 
+Outcome<void> VolumeOnDisk::check_not_migrating() const {
+    if (!fs_->stat_at(root_.get(), volume::kMigrationName)) return {};
+    return fail(FailureKind::kMigrating, path_,
+                " is half migrated, in two formats; go on with 'extencfs migrate --in-place ",
+                path_, "'");
+}
+
 bool VolumeOnDisk::folds_case(const std::string& name) const {
     std::string other = name;
     std::ranges::transform(other, other.begin(), [](unsigned char c) {

@@ -75,6 +75,9 @@ class VolumeOnDisk {
     // REQUIRES: the writer lock.
     Outcome<std::vector<std::string>> repair_config(const std::string& text) const;
 
+    // Refuses what a migration in place has left half done. ERRORS: kMigrating.
+    Outcome<void> check_not_migrating() const;
+
     // Refuses a lower directory that folds case where the volume's names need it not to.
     // ERRORS: kCipherDir.
     Outcome<void> check_names_survive(const volume::Config& config) const;

@@ -19,6 +19,9 @@ Outcome<std::unique_ptr<VolumeSource>> open_volume(lower::LowerFs& fs, const std
                                                    const LegacyChoices& legacy) {
     auto disk = VolumeOnDisk::open(fs, path);
     if (!disk) return std::unexpected(disk.error());
+    if (!legacy.migrating) {
+        if (auto whole = disk->check_not_migrating(); !whole) return std::unexpected(whole.error());
+    }
     const bool format1 = legacy.config_file.empty() && !legacy.reverse &&
                          (fs.stat_at(disk->root_fd(), volume::kConfigName) ||
                           fs.stat_at(disk->root_fd(), volume::kConfigBackupName));

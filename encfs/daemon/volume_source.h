@@ -27,6 +27,7 @@ struct LegacyChoices {
     bool require_macs = false;   // a volume without checksums is refused
     bool reverse = false;        // the encrypted view of a plain directory
     bool reverse_write = false;  // with that: it may be written, where its settings allow it
+    bool migrating = false;      // by a migration in place, which alone opens what is half migrated
 };
 
 // THREADS: one at a time.
@@ -68,7 +69,7 @@ class VolumeSource {
 };
 
 // Finds out what lies at `path`, without asking for a password. ERRORS: kCipherDir, kConfigRead,
-// kDamage, kUnsupported.
+// kDamage, kUnsupported, kMigrating.
 Outcome<std::unique_ptr<VolumeSource>> open_volume(lower::LowerFs& fs, const std::string& path,
                                                    const LegacyChoices& legacy);
 

@@ -16,8 +16,8 @@ constexpr std::size_t kHeaderSize = 64;
 constexpr std::size_t kRecordSize = 40;
 constexpr std::uint32_t kJournalVersion = 1;
 
-// Where the new volume lies. Others than kNewPlace are not known here yet.
-enum class Form : std::uint32_t { kNewPlace = 0 };
+// Where the new volume lies.
+enum class Form : std::uint32_t { kNewPlace = 0, kInPlace = 1 };
 
 struct Header {
     std::uint32_t version = kJournalVersion;
@@ -29,6 +29,11 @@ struct Header {
 enum class RecordType : std::uint32_t {
     kDone = 1,      // what lies at that inode of the old volume is in the new one, durable
     kComplete = 2,  // all is, but for `size` things that could not be read or kept
+    // Of form kInPlace:
+    kDirectory = 3,        // its modification time, and as `size` its mode
+    kDirectoryAccess = 4,  // its access time
+    kRemoving = 5,         // files of the old volume are removed from here on
+    kMoving = 6,           // what was made goes up; `size` things are left in the old format
 };
 
 struct Record {

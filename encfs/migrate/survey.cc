@@ -115,8 +115,10 @@ class Surveyor {
         found_.bytes += size;
         found_.data_bytes += data;
         const std::uint64_t blocks = round_up(data, volume::kBlockSize) / volume::kBlockSize;
-        found_.needed_bytes +=
+        const std::uint64_t needed =
             round_up(volume::kFileHeaderSize + blocks * volume::kCipherBlockSize, kLowerUnit);
+        found_.needed_bytes += needed;
+        found_.largest_bytes = std::max(found_.largest_bytes, needed);
         if (depth_ == Depth::kWhole) {
             pool_.put([this, node = std::move(one.node), path = std::move(path), size] {
                 auto read = read_through(fs_, node.id(), size, size);

@@ -31,12 +31,13 @@ class HardLinks {
 };
 
 struct Survey {
-    std::uint64_t files = 0;         // names of everything but directories
-    std::uint64_t directories = 0;   // without the root
-    std::uint64_t bytes = 0;         // of contents, each file once, holes among them
-    std::uint64_t data_bytes = 0;    // likewise without holes, as far as stat tells
-    std::uint64_t needed_bytes = 0;  // that the new volume takes below, about
-    double read_bytes_per_s = 0;     // of one thread, by a sample; 0: nothing to read
+    std::uint64_t files = 0;          // names of everything but directories
+    std::uint64_t directories = 0;    // without the root
+    std::uint64_t bytes = 0;          // of contents, each file once, holes among them
+    std::uint64_t data_bytes = 0;     // likewise without holes, as far as stat tells
+    std::uint64_t needed_bytes = 0;   // that the new volume takes below, about
+    std::uint64_t largest_bytes = 0;  // the most of that for one file
+    double read_bytes_per_s = 0;      // of one thread, by a sample; 0: nothing to read
     HardLinks links;
 };
 

@@ -48,9 +48,18 @@ Outcome<void> TreeCopy::run() {
     // What is made must not inherit what only the end may set.
     (void)volumes_.to.remove_xattr(core::kRootNode, kDefaultAcl);
     waiting_.push_back({root_of(volumes_.from), root_of(volumes_.to), root->attr, ""});
+    std::size_t durable_depth = 0;
     while (!waiting_.empty() && !stop_.stopped()) {
-        Directory directory = std::move(waiting_.back());
-        waiting_.pop_back();
+        Directory directory = std::move(waiting_.front());
+        waiting_.pop_front();
+        // Nothing is made in one that a power cut could take the id from, or the long name.
+        if (directory.depth > durable_depth) {
+            durable_depth = directory.depth;
+            if (auto synced = sync(); !synced) {
+                stop_.because(std::move(synced.error()));
+                break;
+            }
+        }
         if (auto done = copy_directory(directory); !done)
             problems_.add(ProblemKind::kContents, directory.path, words_of(done.error()));
         seen_.push_back(std::move(directory));
@@ -104,12 +113,15 @@ void TreeCopy::take_directory(const Directory& parent, Listed one, std::string p
     }
     waiting_.push_back({std::make_shared<const NodeRef>(std::move(one.node)),
                         std::make_shared<const NodeRef>(std::move(made->node)), one.attr,
-                        std::move(path)});
+                        std::move(path), parent.depth + 1});
 }
 
 core::Result<Found> TreeCopy::make_directory(core::NodeId parent, const std::string& name) {
     core::Filesystem& to = volumes_.to;
     if (fresh_ == Fresh::kNo) {
+        // An empty one is made again: it may have lost what the name of a longer one is kept in.
+        // Another was durable before anything was made in it.
+        (void)to.rmdir(parent, name);
         auto there = find(to, parent, name);
         if (there && S_ISDIR(there->attr.st_mode)) {
             // An earlier run may have come as far as its mode.

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <chrono>
+#include <deque>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -52,6 +53,7 @@ class TreeCopy {
         SharedNode made;
         struct stat attr;  // of the old one
         std::string path;
+        std::size_t depth = 0;
     };
     struct File {
         NodeRef old;
@@ -86,8 +88,8 @@ class TreeCopy {
     Progress& progress_;
     Stop stop_;
     NodeCopier copier_;
-    std::vector<Directory> waiting_;
-    std::vector<Directory> seen_;  // parents first
+    std::deque<Directory> waiting_;  // level by level
+    std::vector<Directory> seen_;    // parents first
     std::chrono::steady_clock::time_point committed_ = std::chrono::steady_clock::now();
     std::mutex mutex_;
     std::vector<Record> done_;  // guarded by mutex_

@@ -39,6 +39,10 @@ class Verification {
     }
 
   private:
+    struct Names {
+        std::unordered_set<std::string> old;
+        std::unordered_set<std::string> found;  // of these, by a lookup in the new volume
+    };
     struct Directory {
         SharedNode old;
         SharedNode made;
@@ -66,7 +70,7 @@ class Verification {
     }
 
     void compare_names(const Directory& directory) {
-        std::unordered_set<std::string> names;
+        Names names;
         // What it leaves out was told by the survey.
         Listing listing(volumes_.from, directory.old->id(), directory.path, nullptr, nullptr);
         for (;;) {
@@ -85,9 +89,8 @@ class Verification {
         find_others(directory, names);
     }
 
-    void take(const Directory& directory, Listed one, std::string path,
-              std::unordered_set<std::string>& names) {
-        names.insert(one.name);
+    void take(const Directory& directory, Listed one, std::string path, Names& names) {
+        names.old.insert(one.name);
         auto made = find(volumes_.to, directory.made->id(), one.name);
         const bool is_directory = S_ISDIR(one.attr.st_mode);
         ++(is_directory ? verified_.directories : verified_.files);
@@ -96,6 +99,7 @@ class Verification {
             differ(path, "it is not in the new volume: " + words_of(made.error()));
             return;
         }
+        names.found.insert(one.name);
         const auto group = links_.groups().find(one.attr.st_ino);
         if (!is_directory && group != links_.groups().end()) {
             const auto first = find_path(volumes_.to, group->second.front());
@@ -118,7 +122,8 @@ class Verification {
                             std::move(path)});
     }
 
-    void find_others(const Directory& directory, const std::unordered_set<std::string>& names) {
+    // A lookup finds what a listing does not show where a long name lost what it is kept in.
+    void find_others(const Directory& directory, Names& names) {
         Listing listing(volumes_.to, directory.made->id(), directory.path, &problems_, nullptr);
         for (;;) {
             auto some = listing.next();
@@ -126,12 +131,15 @@ class Verification {
                 differ(directory.path, "the new directory: " + words_of(some.error()));
                 return;
             }
-            if (some->empty()) return;
+            if (some->empty()) break;
             for (const Listed& one : *some) {
-                if (!names.contains(one.name))
+                names.found.erase(one.name);
+                if (!names.old.contains(one.name))
                     differ(join(directory.path, one.name), "it is in the new volume only");
             }
         }
+        for (const std::string& name : names.found)
+            differ(join(directory.path, name), "it is not listed in the new volume");
     }
 
     const Volumes& volumes_;

@@ -2,12 +2,14 @@
 #include "encfs/migrate/volumes.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 
 #include <cerrno>
 
 #include "encfs/daemon/log.h"
 #include "encfs/daemon/volume_create.h"
 #include "encfs/daemon/volume_on_disk.h"
+#include "encfs/daemon/volume_state.h"
 #include "encfs/volume/format.h"
 
 namespace extencfs::migrate {
@@ -31,6 +33,12 @@ Outcome<std::unique_ptr<core::Filesystem>> open_filesystem(daemon::VolumeSource&
                     errno_text(core::errno_of(fs.error())), "); check its permissions");
     }
     return std::move(*fs);
+}
+
+daemon::Failure in_use(const std::string& path) {
+    return {
+        FailureKind::kLocked,
+        path + " is in use by a mount or another migration; unmount it, and run the same again"};
 }
 
 Outcome<bool> is_empty(core::Filesystem& fs) {
@@ -80,6 +88,36 @@ Outcome<OldVolume> OldVolume::open(lower::LowerFs& fs, const std::string& path) 
     return OldVolume(std::move(*source));
 }
 
+Outcome<OldVolume> OldVolume::open_in_place(lower::LowerFs& fs, const std::string& path,
+                                            const std::string& config_file, bool dry) {
+    auto source =
+        daemon::open_volume(fs, path, {.config_file = path + "/" + config_file, .migrating = true});
+    if (!source) return std::unexpected(source.error());
+    bool shared = false;
+    // Also where nothing will be changed: a mount beside it would change what is looked at.
+    if (auto held = (*source)->reserve(false, shared); !held) {
+        if (held.error().kind != FailureKind::kLocked) return std::unexpected(held.error());
+        return std::unexpected(in_use(path));
+    }
+    return OldVolume(std::move(*source), dry);
+}
+
+Outcome<lower::Fd> OldVolume::lock_in_place(lower::LowerFs& fs, const std::string& path) {
+    const auto disk = daemon::VolumeOnDisk::open(fs, path);
+    if (!disk) return std::unexpected(disk.error());
+    // Of the new volume, where that is in place already.
+    if (fs.stat_at(disk->root_fd(), volume::kStateName)) {
+        const auto state = daemon::view_state(fs, disk->root_fd());
+        if (!state) return std::unexpected(state.error());
+        if (state->writer_present) return std::unexpected(in_use(path));
+    }
+    lower::Fd root(fcntl(disk->root_fd(), F_DUPFD_CLOEXEC, 3));
+    if (!root) return fail(FailureKind::kOther, errno_text(errno), "; try again");
+    if (::flock(root.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return std::unexpected(in_use(path));
+    return root;
+}
+
 std::uint64_t OldVolume::identity() const {
     return identity_of(source_->identity());
 }
@@ -90,7 +128,7 @@ Outcome<void> OldVolume::unlock(const volume::OpeningSecret& secret, std::size_t
     daemon::Log log;
     source_->mend(log);
     core::Options options;
-    options.read_only = true;
+    options.read_only = read_only_;
     options.max_descriptors = max_descriptors;
     options.on_name_left_out = [names = left_out_.get()](
                                    core::NodeId directory, std::string_view name,
@@ -116,6 +154,17 @@ Outcome<void> NewVolume::make(lower::LowerFs& fs, const std::string& path, volum
 
 Outcome<NewVolume> NewVolume::open(lower::LowerFs& fs, const std::string& path, Bytes password,
                                    std::uint64_t old_volume, std::size_t max_descriptors) {
+    auto made = open_in_place(fs, path, password, max_descriptors);
+    if (!made) return made;
+    if (auto journal = made->open_journal(old_volume, path); !journal) {
+        (void)made->close();
+        return std::unexpected(journal.error());
+    }
+    return made;
+}
+
+Outcome<NewVolume> NewVolume::open_in_place(lower::LowerFs& fs, const std::string& path,
+                                            Bytes password, std::size_t max_descriptors) {
     NewVolume made;
     made.fs_ = &fs;
     auto source = daemon::open_volume(fs, path, {});
@@ -133,10 +182,6 @@ Outcome<NewVolume> NewVolume::open(lower::LowerFs& fs, const std::string& path, 
     auto filesystem = open_filesystem(*made.source_, std::move(options));
     if (!filesystem) return std::unexpected(filesystem.error());
     made.filesystem_ = std::move(*filesystem);
-    if (auto journal = made.open_journal(old_volume, path); !journal) {
-        (void)made.close();
-        return std::unexpected(journal.error());
-    }
     return made;
 }
 

@@ -37,6 +37,13 @@ class OldVolume {
   public:
     // ERRORS: those of daemon::open_volume(), kLocked (it is being written).
     static Outcome<OldVolume> open(lower::LowerFs& fs, const std::string& path);
+    // To be converted in place: nobody else has it open. `config_file`: its configuration, below
+    // `path`. `dry`: nothing will be changed. ERRORS: likewise.
+    static Outcome<OldVolume> open_in_place(lower::LowerFs& fs, const std::string& path,
+                                            const std::string& config_file, bool dry);
+    // What keeps others out of that directory while the result is open, whatever lies in it.
+    // ERRORS: kCipherDir, kLocked.
+    static Outcome<lower::Fd> lock_in_place(lower::LowerFs& fs, const std::string& path);
     std::uint64_t identity() const;
     int root_fd() const { return source_->root_fd(); }
     // ERRORS: kWrongPassword, kDamage, kKeyDerivation, kUnsupported, kOther.
@@ -46,10 +53,13 @@ class OldVolume {
     LeftOutNames& left_out() { return *left_out_; }
 
   private:
-    explicit OldVolume(std::unique_ptr<daemon::VolumeSource> source)
-        : source_(std::move(source)), left_out_(std::make_unique<LeftOutNames>()) {}
+    explicit OldVolume(std::unique_ptr<daemon::VolumeSource> source, bool read_only = true)
+        : source_(std::move(source)),
+          read_only_(read_only),
+          left_out_(std::make_unique<LeftOutNames>()) {}
 
     std::unique_ptr<daemon::VolumeSource> source_;
+    bool read_only_;
     std::unique_ptr<LeftOutNames> left_out_;
     std::unique_ptr<core::Filesystem> filesystem_;
 };
@@ -64,6 +74,9 @@ class NewVolume {
     // ERRORS: kCipherDir (not empty, or of another old volume), kLocked, kWrongPassword and others.
     static Outcome<NewVolume> open(lower::LowerFs& fs, const std::string& path, Bytes password,
                                    std::uint64_t old_volume, std::size_t max_descriptors);
+    // One whose journal lies elsewhere: journal() and is_fresh() are not to be called.
+    static Outcome<NewVolume> open_in_place(lower::LowerFs& fs, const std::string& path,
+                                            Bytes password, std::size_t max_descriptors);
 
     core::Filesystem& filesystem() { return *filesystem_; }
     int root_fd() const { return source_->root_fd(); }

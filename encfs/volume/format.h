@@ -44,6 +44,10 @@ inline constexpr const char* kLongEntryPrefix = "extencfs.l.";
 inline constexpr const char* kLongSidePrefix = "extencfs.n.";
 inline constexpr const char* kTempPrefix = "extencfs.t.";
 inline constexpr const char* kLongSymlinkDir = "extencfs.s";  // in the root only
+// Of a migration in place (encfs/migrate/JOURNAL.md); in the root only. While the second is there
+// the volume is in two formats.
+inline constexpr const char* kMigrationPrefix = ".extencfs-migrat";
+inline constexpr const char* kMigrationName = ".extencfs-migration";
 
 using FileId = ByteArray<16>;
 using DirId = ByteArray<16>;

@@ -46,6 +46,9 @@ void copy_content(int from, int to, off_t size) {
 }
 
 void copy_xattrs(const PinnedFile& from, const PinnedFile& to) {
+    // What the directory's default ACL gave the copy is not its own.
+    for (const char* acl : {"system.posix_acl_access", "system.posix_acl_default"})
+        (void)::removexattr(ProcPath(to.fd()).c_str(), acl);
     std::array<char, XATTR_LIST_MAX> list;
     const ssize_t size = ::listxattr(ProcPath(from.fd()).c_str(), list.data(), list.size());
     if (size == -1 && means_no_xattrs(errno)) return;

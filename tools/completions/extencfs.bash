@@ -49,7 +49,7 @@ _extencfs() {
     case $command in
         '') options='init migrate mount unmount info key passwd ls cat encode decode export check stats speed fastpath-service --help --version' ;;
         init) options="$password --cipher --kdf --quiet --help" ;;
-        migrate) options="$opening --slot --new-passfile --dry-run --verify --jobs --json --yes --finish --rollback --in-place --help" ;;
+        migrate) options="$opening --slot --new-passfile --cipher --kdf --dry-run --verify --jobs --json --yes --finish --rollback --in-place --help" ;;
         mount) options="$opening --slot --foreground -o --ro --mode --transport --shared --idle --log --syslog --plaintext-names-in-log --allow-uid --allow-gid --deny-root --guard-lower --map-mb --config --anykey --require-macs --forcedecode --reverse --reversewrite --ondemand --delaymount --help" ;;
         unmount | umount) options='--lazy --help' ;;
         info) options='--json --help' ;;

@@ -149,3 +149,66 @@ TEST_CASE("a journal is there whole or not at all, whenever its making is killed
         }
     }
 }
+
+TEST_CASE("a journal in place has room on a full disk, and its zeros are its end") {
+    const auto dir = fake::ScratchDir::in_memory();
+    fake::FaultLowerFs fs;
+    {
+        auto journal = Journal::create(fs, dir.fd(), 5, Form::kInPlace);
+        REQUIRE(journal);
+        REQUIRE(journal->make_room(100));
+        const off_t size = size_of(dir);
+        CHECK(size == static_cast<off_t>(kHeaderSize + 100 * kRecordSize));
+        auto attr = attr_of(42);
+        attr.st_mode = S_IFDIR | 02750;
+        attr.st_atim = {5, 6};
+        REQUIRE(journal->append(directory_records(attr)));
+        const Record removing{.type = static_cast<std::uint32_t>(RecordType::kRemoving)};
+        REQUIRE(journal->append(std::span(&removing, 1)));
+        CHECK(size_of(dir) == size);
+        CHECK(fs.count(fake::Calls::named("truncate")) == 0);
+    }
+    auto journal = Journal::open(fs, dir.fd(), Form::kInPlace);
+    REQUIRE((journal && *journal));
+    CHECK((*journal)->is_removing());
+    CHECK_FALSE((*journal)->moving());
+    const auto saved = (*journal)->directory(42);
+    REQUIRE(saved);
+    CHECK(saved->mode == (S_IFDIR | 02750));
+    CHECK(saved->atime.tv_nsec == 6);
+    CHECK(saved->mtime.tv_nsec == 123'456'789);
+    // One form is not the other.
+    const auto other = Journal::open(fs, dir.fd());
+    REQUIRE_FALSE(other);
+    CHECK(other.error().kind == daemon::FailureKind::kUnsupported);
+}
+
+TEST_CASE("what a torn writing left behind in a journal in place never comes back") {
+    const auto dir = fake::ScratchDir::in_memory();
+    fake::FaultLowerFs fs;
+    const Record first = done_record(attr_of(1));
+    const Record removing{.type = static_cast<std::uint32_t>(RecordType::kRemoving)};
+    {
+        auto journal = Journal::create(fs, dir.fd(), 5, Form::kInPlace);
+        REQUIRE(journal);
+        REQUIRE(journal->make_room(100));
+        const std::array records{first, removing};
+        REQUIRE(journal->append(records));
+    }
+    // The first of the two is torn; what follows was never told to anybody.
+    const int fd = ::open(dir.path(kJournalName).c_str(), O_RDWR);
+    REQUIRE(::pwrite(fd, "torn", 4, kHeaderSize + 8) == 4);
+    ::close(fd);
+    for (int time = 0; time < 2; ++time) {
+        auto journal = Journal::open(fs, dir.fd(), Form::kInPlace);
+        REQUIRE((journal && *journal));
+        CHECK_FALSE((*journal)->is_removing());
+        const Record other = done_record(attr_of(7));
+        REQUIRE((*journal)->append(std::span(&other, 1)));
+    }
+    auto journal = Journal::open(fs, dir.fd(), Form::kInPlace);
+    REQUIRE((journal && *journal));
+    CHECK_FALSE((*journal)->is_removing());
+    CHECK((*journal)->is_done(attr_of(7)));
+    CHECK_FALSE((*journal)->is_done(attr_of(1)));
+}

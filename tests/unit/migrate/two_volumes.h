@@ -143,6 +143,9 @@ inline void make_small_tree(Filesystem& fs) {
     make.file("d/set-uid", pattern(5000, 2), 04755);
     make.file("d/closed/\x01 odd \xff\n name", "odd");
     make.file(std::string("d/") + std::string(120, 'n'), "a long name");
+    // Longer than a lower name of format 1 takes.
+    make.directory(std::string(165, 'l'));
+    make.file(std::string(165, 'l') + "/in a long one", "words");
     make.symlink("d/up", "../small");
     make.symlink("broken", "nowhere/" + std::string(150, 'x'));
     make.special("pipe", S_IFIFO | 0622);
@@ -163,6 +166,7 @@ inline void make_small_tree(Filesystem& fs) {
     make.finish_directory("d/empty directory", 0750);
     make.finish_directory("d/closed", 0500);
     make.finish_directory("d", 02775);
+    make.finish_directory(std::string(165, 'l'), 0755);
     make.finish_directory("", 0711);
 }
 
