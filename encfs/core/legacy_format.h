@@ -58,7 +58,7 @@ class LegacyFormat final : public PlainParts {
                                      std::string_view lower_target) const override;
     std::uint64_t symlink_size_at(const FilePlace& place,
                                   std::string_view lower_target) const override;
-    // EncFS 2 encodes them, in a way that is not known here.
+    // EncFS 2 encodes them, which is not implemented: they are hidden.
     bool owns_xattr(std::string_view lower_name) const override {
         return !v7_ && PlainParts::owns_xattr(lower_name);
     }

@@ -62,8 +62,9 @@ class LegacyMend::Search {
     // Of what is in a directory itself, `most` of each.
     double bits_of(const Dir& dir, std::uint64_t chain, std::size_t most) const;
     double evidence(std::uint32_t dir, std::uint64_t chain) const;
+    enum class Files : bool { kNot, kToo };
     void best_of(std::uint32_t suspect, std::uint32_t top, const std::vector<std::uint64_t>& chains,
-                 Match& best) const;
+                 Files files, Match& best) const;
 
     const LegacyMend& mend_;
     std::vector<Dir> dirs_;

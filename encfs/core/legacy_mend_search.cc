@@ -14,10 +14,10 @@ namespace extencfs::core {
 
 namespace {
 
-constexpr std::size_t kSample = 8;           // names of a directory that places are tried on
+constexpr std::size_t kSample = 4;           // names of a directory that places are tried on
 constexpr std::size_t kMostBroken = 2;       // files likewise
-constexpr std::size_t kMostPlaces = 50'000;  // of one directory
-constexpr unsigned kMostSearched = 64;       // directories, for places that nobody told
+constexpr std::size_t kMostPlaces = 20'000;  // of one directory
+constexpr unsigned kMostSearched = 16;       // directories, for places that nobody told
 constexpr double kMacBits = 16, kPadBits = 8;
 constexpr double kMarginKnown = 20, kMarginHint = 12;
 
@@ -198,7 +198,8 @@ double LegacyMend::Search::evidence(std::uint32_t top, std::uint64_t chain) cons
 
 // `suspect` lies in `top`, or is it.
 void LegacyMend::Search::best_of(std::uint32_t suspect, std::uint32_t top,
-                                 const std::vector<std::uint64_t>& chains, Match& best) const {
+                                 const std::vector<std::uint64_t>& chains, Files files,
+                                 Match& best) const {
     std::vector<std::uint32_t> way;
     for (std::uint32_t at = suspect; at != top; at = dirs_[at].parent) way.push_back(at);
     std::ranges::reverse(way);
@@ -210,7 +211,11 @@ void LegacyMend::Search::best_of(std::uint32_t suspect, std::uint32_t top,
             good = good && name.has_value();
             if (good) chain = name->chain;
         }
-        double bits = good ? bits_of(dirs_[suspect], chain, kSample) : 0;
+        double bits = 0;
+        for (std::size_t i = 0; good && i < std::min(kSample, dirs_[suspect].suspects.size()); ++i)
+            bits += bits_of(dirs_[suspect].suspects[i], chain);
+        // Files take longer: only where few places are tried.
+        if (good && bits == 0 && files == Files::kToo) bits = bits_of(dirs_[suspect], chain, 0);
         // Whatever decodes by chance is weighed with all that it would have to explain.
         if (bits > 0) bits = evidence(top, candidate);
         if (bits > best.bits) best = {.dir = top, .chain = candidate, .bits = bits};
@@ -221,17 +226,17 @@ bool LegacyMend::Search::next(const std::vector<std::string>& hints, Match& matc
     const auto told = hinted(hints);
     for (std::uint32_t i = 1; i < dirs_.size(); ++i) {
         if (!dirs_[i].is_suspicious()) continue;
-        const bool search = searched_ < kMostSearched;
+        const bool search = searched_ < kMostSearched && !dirs_[i].suspects.empty();
         Match by_hint, by_search;
         double tries = 0;
         double depth = 0;
         for (std::uint32_t top = i; top != 0; top = dirs_[top].parent) {
             ++depth;
-            best_of(i, top, told, by_hint);
+            best_of(i, top, told, Files::kToo, by_hint);
             if (!search) continue;
             const auto& places = known(top);
             tries += static_cast<double>(places.size());
-            best_of(i, top, places, by_search);
+            best_of(i, top, places, Files::kNot, by_search);
         }
         if (search) ++searched_;
         const double many =

@@ -88,7 +88,7 @@ void LegacySource::mend(Log& log) {
     }
     if (choices_.reverse) return;
     if (config_.config.format == legacy::ConfigFormat::kV7) {
-        log.write(LogLevel::kNotice, "v7", "{}", why_read_only());
+        log.write(LogLevel::kWarning, "v7", "{}", why_read_only());
         const auto& v7 = config_.config.v7;
         if (!v7.hash.empty() && std::ranges::find(v7.hashes, v7.hash) == v7.hashes.end()) {
             log.write(LogLevel::kWarning, "v7",
@@ -112,7 +112,7 @@ void LegacySource::count_names(Log& log) {
         core::count_undecodable(disk_.fs(), disk_.root_fd(), *format, kMostNames,
                                 [end] { return std::chrono::steady_clock::now() >= end; });
     if (count.undecodable == 0) return;
-    log.write(LogLevel::kNotice, "names",
+    log.write(LogLevel::kWarning, "names",
               "{}{} below {} not decode and {} not shown; 'extencfs check {}' tells which",
               count.all ? "" : "at least ",
               count.undecodable == 1 ? "1 name" : fmt::format("{} names", count.undecodable),

@@ -15,7 +15,8 @@ void LeftOutNames::add(core::NodeId directory, std::string_view lower_name, Why 
     // and file systems theirs.
     if (directory == core::kRootNode &&
         (lower_name == ".encfs6.xml" || lower_name == ".encfs5" || lower_name == ".encfs4" ||
-         lower_name.starts_with(volume::kMigrationPrefix) || lower_name == "lost+found"))
+         lower_name == ".encfs7" || lower_name.starts_with(volume::kMigrationPrefix) ||
+         lower_name == "lost+found"))
         return;
     names_.emplace_back(lower_name, why);
 }

@@ -117,7 +117,7 @@ TEST_CASE("the message of a configuration of EncFS 2 is what it is said to be") 
         "2204"
         "08011001"
         "2a00"
-        "3a07"
+        "3a08"
         "088001"
         "108008"
         "1801"
@@ -140,7 +140,7 @@ TEST_CASE("the message of a configuration of EncFS 2 is what it is said to be") 
 TEST_CASE("a configuration of EncFS 2 is refused for what is not known in it") {
     const auto whole = [](const std::string& more,
                           const char* cipher =
-                              "3a07088001108008"
+                              "3a08088001108008"
                               "1801",
                           const char* names = "22020801") {
         return bytes_from(
@@ -168,27 +168,27 @@ TEST_CASE("a configuration of EncFS 2 is refused for what is not known in it") {
                         "108008"
                         "2002")) != "");  // the width of IVs
     CHECK(refusal(whole("",
-                        "1a0b"
+                        "1a0a"
                         "0801"
                         "108002"
                         "188008"
                         "2808")) != "");  // random bytes
     CHECK(refusal(whole("",
-                        "1a0b"
+                        "1a0a"
                         "0803"
                         "108002"
                         "188008"
                         "2008")) != "");  // the cipher
     CHECK(refusal(whole("",
-                        "3a07088001108008"
+                        "3a08088001108008"
                         "1801",
                         "2200")) != "");  // no name coding
     CHECK(refusal(whole("",
-                        "3a07088001108008"
+                        "3a08088001108008"
                         "1801",
                         "220408011801")) != "");  // external only
     CHECK(refusal(whole("",
-                        "3a07088001108008"
+                        "3a08088001108008"
                         "1801",
                         "220408012001")) != "");  // unknown
     const std::string text = serialize_config(fresh());
