@@ -17,6 +17,7 @@ void add_init(CLI::App& root, int& exit_code);
 void add_mount(CLI::App& root, int& exit_code);
 void add_unmount(CLI::App& root, int& exit_code);
 void add_migrate(CLI::App& root, int& exit_code);
+void add_check(CLI::App& root, int& exit_code);
 void add_info(CLI::App& root, int& exit_code);
 void add_stats(CLI::App& root, int& exit_code);
 void add_speed(CLI::App& root, int& exit_code);

@@ -31,6 +31,7 @@ int run(int argc, char** argv) {
     extencfs::tools::add_mount(root, exit_code);
     extencfs::tools::add_unmount(root, exit_code);
     extencfs::tools::add_migrate(root, exit_code);
+    extencfs::tools::add_check(root, exit_code);
     extencfs::tools::add_info(root, exit_code);
     extencfs::tools::add_tree_commands(root, exit_code);
     extencfs::tools::add_stats(root, exit_code);

@@ -19,23 +19,33 @@ legacy::MoveTimes times_of(const struct timespec& time) {
 // Nobody looks: the volume is not mounted yet.
 class NoObserver final : public MoveObserver {
   public:
-    lower::Result<void> name(std::size_t, MoveDirection, const Act& act) override { return act(); }
+    lower::Result<void> name(std::size_t, MoveDirection, const Act& act) override {
+        auto done = act();
+        // Somebody has used that name since: both files stay, 'extencfs check' tells of it.
+        if (!done && done.error().value == EEXIST) return {};
+        return done;
+    }
     lower::Result<void> header(std::size_t, const Act& act) override { return act(); }
     lower::Result<void> times(std::size_t, const Act& act) override { return act(); }
 };
 
-// Whether the renamed thing was not renamed.
-bool lies_at(lower::LowerFs& lower, int rootfd, const std::vector<std::string>& path,
-             const std::string& entry) {
+// Whether the renamed thing was not renamed. An error says neither.
+lower::Result<bool> lies_at(lower::LowerFs& lower, int rootfd, const std::vector<std::string>& path,
+                            const std::string& entry) {
+    const auto missing = [](const lower::Errno& error) -> lower::Result<bool> {
+        if (error.value == ENOENT || error.value == ENOTDIR) return false;
+        return std::unexpected(error);
+    };
     lower::Fd held;
     int dirfd = rootfd;
     for (const std::string& component : path) {
         auto fd = lower.open(dirfd, component, O_RDONLY | O_DIRECTORY, 0);
-        if (!fd) return false;
+        if (!fd) return missing(fd.error());
         held = std::move(*fd);
         dirfd = held.get();
     }
-    return lower.stat_at(dirfd, entry).has_value();
+    auto is = lower.stat_at(dirfd, entry);
+    return is ? true : missing(is.error());
 }
 
 Result<void> remove_journal(lower::LowerFs& lower, int rootfd) {
@@ -44,21 +54,22 @@ Result<void> remove_journal(lower::LowerFs& lower, int rootfd) {
     return {};
 }
 
-Result<void> write_journal(const MoveTools& tools, int rootfd, const legacy::MovePlan& plan) {
-    auto bytes = legacy::encode_move(plan, tools.key);
+}  // namespace
+
+Result<void> write_move_journal(lower::LowerFs& lower, int rootfd, const legacy::MovePlan& plan,
+                                const crypto::LegacyKey& key) {
+    auto bytes = legacy::encode_move(plan, key);
     if (!bytes) return fail(bytes.error());
-    auto file = tools.lower.open(rootfd, kMoveJournal, O_CREAT | O_EXCL | O_WRONLY, 0600);
+    auto file = lower.open(rootfd, kMoveJournal, O_CREAT | O_EXCL | O_WRONLY, 0600);
     if (!file) return fail(file.error());
-    auto done = tools.lower.pwrite(file->get(), *bytes, 0);
-    if (done) done = tools.lower.fsync(file->get());
-    if (done) done = tools.lower.fsync(rootfd);
+    auto done = lower.pwrite(file->get(), *bytes, 0);
+    if (done) done = lower.fsync(file->get());
+    if (done) done = lower.fsync(rootfd);
     // EINVAL: this lower file system does not sync directories.
     if (done || done.error().value == EINVAL) return {};
-    (void)remove_journal(tools.lower, rootfd);
+    (void)remove_journal(lower, rootfd);
     return fail(done.error());
 }
-
-}  // namespace
 
 struct LegacyMove::Known {
     struct Dir {
@@ -272,7 +283,7 @@ Result<void> LegacyMove::make_journal() {
     root_ = *is;
     auto made = Result<void>{};
     (void)watch_.step({.dir_ino = root_.st_ino, .ino = root_.st_ino}, [&] {
-        made = write_journal(tools_, rootfd_, plan_);
+        made = write_move_journal(tools_.lower, rootfd_, plan_, tools_.key);
         return lower::Result<void>{};
     });
     return made;
@@ -350,8 +361,10 @@ Result<MoveRecovery> recover_move(lower::LowerFs& lower, int rootfd, const crypt
         if (auto r = remove_journal(lower, rootfd); !r) return std::unexpected(r.error());
         return MoveRecovery::kNone;
     }
+    const auto old = lies_at(lower, rootfd, plan->path, plan->entry);
+    if (!old) return fail(old.error());
     NoObserver observer;
-    const bool renamed = !lies_at(lower, rootfd, plan->path, plan->entry);
+    const bool renamed = !*old;
     const auto direction = renamed ? MoveDirection::kForward : MoveDirection::kBack;
     auto done = MoveRunner(lower, rootfd, *plan, renamed ? MoveTop::kNew : MoveTop::kOld, observer)
                     .run(direction);

@@ -65,6 +65,10 @@ class LegacyMove final : public PathMove {
     bool finished_ = false;  // nothing is to be taken back
 };
 
+// The journal of `plan`, durable. ERRORS: kLower (EEXIST: there is one).
+Result<void> write_move_journal(lower::LowerFs& lower, int rootfd, const legacy::MovePlan& plan,
+                                const crypto::LegacyKey& key);
+
 enum class MoveRecovery : std::uint8_t { kNone, kFinished, kUndone };
 
 // Before anything else uses the volume. ERRORS: kLower, kDamaged (the journal).

@@ -11,8 +11,9 @@ namespace extencfs::core {
 
 namespace {
 
+// ENOTDIR: something else has the place of a directory.
 bool is_missing(const lower::Errno& error) {
-    return error.value == ENOENT;
+    return error.value == ENOENT || error.value == ENOTDIR;
 }
 
 }  // namespace
@@ -103,6 +104,37 @@ lower::Result<void> MoveRunner::rename(std::size_t index, int dirfd, MoveDirecti
     });
 }
 
+// Of the file under either of its names whose header is one of the two, or torn between them: what
+// else lies there since is somebody else's.
+lower::Result<void> MoveRunner::write_header(const legacy::MoveStep& step, int dirfd,
+                                             MoveDirection direction) {
+    const bool forward = direction == MoveDirection::kForward;
+    const ByteVector& header = forward ? step.new_header : step.header;
+    std::vector<std::string> names{step.entry, step.new_entry};
+    if (step.dir == 0) names = {top_ == MoveTop::kNew ? step.new_entry : step.entry};
+    for (const std::string& name : names) {
+        auto fd = open_own_file(lower_, dirfd, name, O_RDWR);
+        const bool other = !fd && (fd.error().value == EISDIR || fd.error().value == ELOOP ||
+                                   fd.error().value == ENXIO);
+        if (other || (!fd && is_missing(fd.error()))) continue;
+        if (!fd) return std::unexpected(fd.error());
+        auto is = lower_.stat(fd->get());
+        if (!is) return std::unexpected(is.error());
+        if (!S_ISREG(is->st_mode)) continue;
+        ByteArray<legacy::kFileHeaderSize> now{};
+        auto got = lower_.pread(fd->get(), now, 0);
+        if (!got) return std::unexpected(got.error());
+        bool ours = *got == now.size();
+        for (std::size_t i = 0; ours && i < now.size(); ++i)
+            ours = now[i] == step.header[i] || now[i] == step.new_header[i];
+        if (!ours) continue;
+        auto done = lower_.pwrite(fd->get(), header, 0);
+        const struct timespec times[2] = {is->st_atim, is->st_mtim};
+        return done ? lower_.utimens(fd->get(), times) : done;
+    }
+    return {};
+}
+
 lower::Result<void> MoveRunner::do_step(std::size_t index, MoveDirection direction) {
     const auto& step = plan_.steps[index];
     auto dirfd = directory(step.dir);
@@ -111,34 +143,22 @@ lower::Result<void> MoveRunner::do_step(std::size_t index, MoveDirection directi
         return is_missing(dirfd.error()) ? lower::Result<void>{} : std::unexpected(dirfd.error());
     }
     if (!step.header.empty()) {
-        const bool forward = direction == MoveDirection::kForward;
-        const ByteVector& header = forward ? step.new_header : step.header;
-        auto written = observer_.header(index, [&]() -> lower::Result<void> {
-            const bool at_new = step.dir == 0 && top_ == MoveTop::kNew;
-            const auto& entry = at_new ? step.new_entry : step.entry;
-            auto fd = open_own_file(lower_, *dirfd, entry, O_WRONLY);
-            if (!fd && is_missing(fd.error()) && step.dir != 0)
-                fd = open_own_file(lower_, *dirfd, step.new_entry, O_WRONLY);
-            if (!fd) return std::unexpected(fd.error());
-            auto is = lower_.stat(fd->get());
-            if (!is) return std::unexpected(is.error());
-            auto done = lower_.pwrite(fd->get(), header, 0);
-            const struct timespec times[2] = {is->st_atim, is->st_mtim};
-            return done ? lower_.utimens(fd->get(), times) : done;
-        });
+        auto written =
+            observer_.header(index, [&] { return write_header(step, *dirfd, direction); });
         if (!written && !is_missing(written.error())) return written;
     }
     return rename(index, *dirfd, direction);
 }
 
 // Nobody above asked for a change of theirs.
-lower::Result<void> MoveRunner::keep_times(MoveDirection direction) {
+lower::Result<void> MoveRunner::keep_times() {
     std::vector<bool> changed(plan_.dirs.size());
     for (const auto& step : plan_.steps) changed[step.dir] = true;
     for (std::uint32_t i = 1; i < plan_.dirs.size(); ++i) {
         if (!changed[i]) continue;
         auto fd = directory(i);
-        if (!fd && direction == MoveDirection::kBack && is_missing(fd.error())) continue;
+        // As with the steps: somebody may have moved it since.
+        if (!fd && is_missing(fd.error())) continue;
         if (!fd) return std::unexpected(fd.error());
         const auto as_timespec = [](const legacy::MoveTimes& time) {
             return timespec{.tv_sec = time.seconds, .tv_nsec = time.nanoseconds};
@@ -155,7 +175,7 @@ lower::Result<void> MoveRunner::run(MoveDirection direction) {
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
         if (auto r = do_step(i, direction); !r) return r;
     }
-    return keep_times(direction);
+    return keep_times();
 }
 
 }  // namespace extencfs::core

@@ -43,8 +43,10 @@ class MoveRunner {
     lower::Result<lower::Fd> open_directory(std::uint32_t index, int parent);
     lower::Result<lower::Fd> open_path(const std::vector<std::string>& path);
     lower::Result<void> do_step(std::size_t index, MoveDirection direction);
+    lower::Result<void> write_header(const legacy::MoveStep& step, int dirfd,
+                                     MoveDirection direction);
     lower::Result<void> rename(std::size_t index, int dirfd, MoveDirection direction);
-    lower::Result<void> keep_times(MoveDirection direction);
+    lower::Result<void> keep_times();
 
     lower::LowerFs& lower_;
     int rootfd_;

@@ -10,6 +10,7 @@
 #include "encfs/core/legacy_move.h"
 #include "encfs/core/legacy_reverse.h"
 #include "encfs/core/legacy_tail.h"
+#include "encfs/core/volume_check.h"
 #include "encfs/daemon/log.h"
 
 namespace extencfs::daemon {
@@ -65,12 +66,38 @@ void LegacySource::mend(Log& log) {
                   "volume once without --ro to mend it",
                   journal);
     }
+    if (!choices_.reverse) count_names(log);
+}
+
+// A look, not a search: it must not keep a mount waiting.
+void LegacySource::count_names(Log& log) {
+    constexpr std::uint64_t kMostNames = 20'000;
+    constexpr std::chrono::milliseconds kLongest(300);
+    // What a move left half done does not count: it is put right when the volume is mounted.
+    if (disk_.fs().stat_at(disk_.root_fd(), core::kMoveJournal)) return;
+    const auto end = std::chrono::steady_clock::now() + kLongest;
+    const auto format = core::legacy_format(*volume_)({.read_only = true});
+    const auto count =
+        core::count_undecodable(disk_.fs(), disk_.root_fd(), *format, kMostNames,
+                                [end] { return std::chrono::steady_clock::now() >= end; });
+    if (count.undecodable == 0) return;
+    log.write(LogLevel::kNotice, "names",
+              "{}{} below {} not decode and {} not shown; 'extencfs check {}' tells which",
+              count.all ? "" : "at least ",
+              count.undecodable == 1 ? "1 name" : fmt::format("{} names", count.undecodable),
+              count.undecodable == 1 ? "does" : "do", count.undecodable == 1 ? "is" : "are",
+              disk_.path());
+}
+
+std::string LegacySource::why_read_only() const {
+    if (choices_.reverse) return "a reverse view has nothing of its own";
+    return {};
 }
 
 Outcome<core::FormatMaker> LegacySource::format() {
-    if (!choices_.reverse) return core::legacy_format(std::move(*volume_));
+    if (!choices_.reverse) return core::legacy_format(*volume_);
     const auto config = disk_.fs().stat_at(disk_.root_fd(), core::kShownConfig);
-    return core::legacy_reverse(std::move(*volume_), config ? config->st_ino : 0);
+    return core::legacy_reverse(*volume_, config ? config->st_ino : 0);
 }
 
 Outcome<std::unique_ptr<VolumeSource>> LegacySource::open(VolumeOnDisk disk, LegacyConfig config,

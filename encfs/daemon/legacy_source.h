@@ -20,6 +20,9 @@ class LegacySource final : public VolumeSource {
         : disk_(std::move(disk)), config_(std::move(config)), choices_(std::move(choices)) {}
 
     int root_fd() const override { return disk_.root_fd(); }
+    bool is_encfs() const override { return true; }
+    const core::LegacyVolume* encfs() const override { return volume_ ? &*volume_ : nullptr; }
+    std::string why_read_only() const override;
     // The kept key: another password makes it another volume.
     ByteVector identity() const override { return config_.config.wrapped_key; }
     Outcome<void> reserve(bool read_only, bool& shared) override;
@@ -32,6 +35,8 @@ class LegacySource final : public VolumeSource {
     Outcome<void> end_clean() override { return {}; }
 
   private:
+    void count_names(Log& log);
+
     VolumeOnDisk disk_;
     LegacyConfig config_;
     LegacyChoices choices_;

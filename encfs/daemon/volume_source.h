@@ -10,6 +10,10 @@
 #include "encfs/daemon/failure.h"
 #include "encfs/lower/lower_fs.h"
 
+namespace extencfs::core {
+struct LegacyVolume;
+}
+
 namespace extencfs::daemon {
 
 class Log;
@@ -29,6 +33,11 @@ class VolumeSource {
     virtual ~VolumeSource() = default;
 
     virtual int root_fd() const = 0;
+    // Whether it is one of EncFS, and what of it unlock() opened.
+    virtual bool is_encfs() const { return false; }
+    virtual const core::LegacyVolume* encfs() const { return nullptr; }
+    // Why nothing may be written in it; empty: it may.
+    virtual std::string why_read_only() const { return {}; }
     // Tells this volume from others, also before unlock(). Not authenticated.
     virtual ByteVector identity() const = 0;
     // Takes what keeps a second writer out. Sets `shared` where a writer is at work beside a

@@ -143,6 +143,16 @@ Result<ChainedName> NameCodec::decode(std::string_view entry, std::uint64_t chai
     return name;
 }
 
+bool NameCodec::is_spelled(std::string_view entry) const {
+    if (coding_.scheme == NameScheme::kNull) return true;
+    const Alphabet alphabet = alphabet_of(coding_.scheme);
+    const auto raw = from_digits(entry, alphabet);
+    if (!raw || raw->size() <= kMacSize || to_digits(*raw, alphabet).size() != entry.size())
+        return false;
+    return coding_.scheme == NameScheme::kStream ||
+           (raw->size() - kMacSize) % key_->block_size() == 0;
+}
+
 // ---- symlink targets ----
 
 Result<std::string> NameCodec::each_component(std::string_view path, Code code) const {

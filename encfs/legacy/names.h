@@ -45,6 +45,10 @@ class NameCodec {
     // encode gives: a foreign file, one moved here from elsewhere, a conflict copy), kInternal.
     Result<ChainedName> decode(std::string_view entry, std::uint64_t chain) const;
 
+    // Whether an entry looks like a name, of whatever directory: its digits and its length. False:
+    // it is somebody else's.
+    bool is_spelled(std::string_view entry) const;
+
     // A relative target is coded component by component from the root's chain value, wherever the
     // link is; an absolute one as a whole and without a chain. ERRORS: as above.
     Result<std::string> encode_target(std::string_view plain) const;

@@ -14,7 +14,7 @@ _extencfs() {
     COMPREPLY=()
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case $word in
-            init | migrate | mount | unmount | umount | info | ls | cat | encode | decode | export | stats | speed | fastpath-service)
+            init | migrate | mount | unmount | umount | info | ls | cat | encode | decode | export | check | stats | speed | fastpath-service)
                 command=$word
                 break
                 ;;
@@ -38,20 +38,21 @@ _extencfs() {
             mapfile -t COMPREPLY < <(compgen -g -- "$current")
             return
             ;;
-        --extpass | --idle | --jobs | --map-mb | --user-mounts | --user-mb | --total-mb) return ;;
+        --moved-to | --extpass | --idle | --jobs | --map-mb | --user-mounts | --user-mb | --total-mb) return ;;
     esac
     if [[ -n $options ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
         return
     fi
     case $command in
-        '') options='init migrate mount unmount info ls cat encode decode export stats speed fastpath-service --help --version' ;;
+        '') options='init migrate mount unmount info ls cat encode decode export check stats speed fastpath-service --help --version' ;;
         init) options="$password --cipher --kdf --quiet --help" ;;
         migrate) options="$password --new-passfile --dry-run --verify --jobs --json --yes --finish --rollback --in-place --help" ;;
         mount) options="$password --foreground -o --ro --mode --transport --shared --idle --log --syslog --plaintext-names-in-log --allow-uid --allow-gid --deny-root --guard-lower --map-mb --config --anykey --require-macs --forcedecode --reverse --help" ;;
         unmount | umount) options='--lazy --help' ;;
         info) options='--json --help' ;;
         ls | cat | encode | decode | export) options="$password --config --help" ;;
+        check) options="$password --config --json --plain --repair --yes --moved-to --help" ;;
         stats) options='--json --reset --help' ;;
         speed) options='--json --help' ;;
         fastpath-service) options='--group --user-mounts --user-mb --total-mb --help' ;;
