@@ -84,7 +84,7 @@ Outcome<std::unique_ptr<CheckedVolume>> CheckedVolume::open(
 
 bool CheckedVolume::has_checksums() const {
     const auto* encfs = source_->encfs();
-    return encfs == nullptr ||
+    return encfs == nullptr || encfs->parameters.contents.seal != legacy::Seal::kNone ||
            (encfs->parameters.contents.mac_size > 0 && !encfs->parameters.contents.plain);
 }
 
@@ -105,7 +105,8 @@ std::vector<std::string> CheckedVolume::pending() const {
 
 Outcome<std::vector<core::HalfRenamed>> CheckedVolume::half_renamed(
     const std::vector<std::string>& hints) {
-    if (!mend_ || lower_->stat_at(source_->root_fd(), core::kMoveJournal))
+    if (!mend_ || !source_->why_read_only().empty() ||
+        lower_->stat_at(source_->root_fd(), core::kMoveJournal))
         return std::vector<core::HalfRenamed>{};
     auto found = mend_->find(hints);
     if (!found) return stopped(found.error());

@@ -93,12 +93,16 @@ void print_text(const Json& info) {
 
 Json encfs_json(const std::string& path, const legacy::Config& config) {
     const bool salted = !config.salt.empty();
+    const bool v7 = config.format == legacy::ConfigFormat::kV7;
     return {{"path", path},
             {"encfs_format", config.format == legacy::ConfigFormat::kV4   ? 4
                              : config.format == legacy::ConfigFormat::kV5 ? 5
+                             : config.format == legacy::ConfigFormat::kV7 ? 7
                                                                           : 6},
             {"creator", config.creator},
-            {"content_cipher", config.plain_data ? "none" : config.cipher.name},
+            {"content_cipher", config.plain_data                       ? "none"
+                               : config.v7.seal != legacy::Seal::kNone ? "aes-gcm-siv"
+                                                                       : config.cipher.name},
             {"name_encoding", config.naming.name},
             {"key_bits", config.key_bits},
             {"block_size", config.block_size},
@@ -108,8 +112,12 @@ Json encfs_json(const std::string& path, const legacy::Config& config) {
             {"chained_names", config.chained_names},
             {"external_iv", config.external_iv},
             {"holes", config.holes},
-            {"kdf", salted ? "pbkdf2" : "sha1"},
-            {"iterations", salted ? config.iterations : 16}};
+            {"kdf", v7       ? "argon2id"
+                    : salted ? "pbkdf2"
+                             : "sha1"},
+            {"iterations", v7       ? config.v7.passes
+                           : salted ? config.iterations
+                                    : 16}};
 }
 
 ExitCode show_encfs(const InfoOptions& options, const legacy::Config& config) {

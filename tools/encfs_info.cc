@@ -44,6 +44,8 @@ int format_number(legacy::ConfigFormat format) {
             return 4;
         case legacy::ConfigFormat::kV5:
             return 5;
+        case legacy::ConfigFormat::kV7:
+            return 7;
         case legacy::ConfigFormat::kV6:
             break;
     }
@@ -54,6 +56,7 @@ int format_number(legacy::ConfigFormat format) {
 
 std::string encfs_version_line(const legacy::Config& config) {
     const int number = format_number(config.format);
+    if (number == 7) return "Version 7 configuration; created by EncFS 2";
     if (number == 4) return "Version 4 configuration; created by EncFS 1.0.x";
     return fmt::format("Version {} configuration; created by {} (revision {})", number,
                        config.creator, config.sub_version);
@@ -63,6 +66,13 @@ std::string encfs_properties(const legacy::Config& config) {
     std::string text = "Filesystem cipher: " + version_of(config.cipher) +
                        "\nFilename encoding: " + version_of(config.naming) +
                        fmt::format("\nKey Size: {} bits\n", config.key_bits);
+    if (config.format == legacy::ConfigFormat::kV7) {
+        text += fmt::format("Using Argon2id, with {} KiB, {} passes and {} lanes\n",
+                            config.v7.memory_kib, config.v7.passes, config.v7.lanes);
+        if (config.v7.seal != legacy::Seal::kNone)
+            text += fmt::format("Blocks are sealed with AES-GCM-SIV, file IVs have {} bits.\n",
+                                config.v7.seal == legacy::Seal::kIv96 ? 96 : 64);
+    }
     if (!config.salt.empty() && config.iterations > 0) {
         text += fmt::format("Using PBKDF2, with {} iterations\nSalt Size: {} bits\n",
                             config.iterations, 8 * config.salt.size());
@@ -73,7 +83,11 @@ std::string encfs_properties(const legacy::Config& config) {
             fmt::format(", including {} byte MAC header", config.mac_bytes + config.random_bytes);
     text += '\n';
     if (config.plain_data) text += "File contents are not encrypted.\n";
-    if (config.unique_iv) text += "Each file contains 8 byte header with unique IV data.\n";
+    const bool wide = config.v7.seal == legacy::Seal::kIv96;
+    if (config.unique_iv && wide)
+        text += "Each file contains 12 byte header with unique IV data.\n";
+    if (config.unique_iv && !wide)
+        text += "Each file contains 8 byte header with unique IV data.\n";
     if (config.chained_names) text += "Filenames encoded using IV chaining mode.\n";
     if (config.external_iv) text += "File data IV is chained to filename IV.\n";
     if (config.holes) text += "File holes passed through to ciphertext.\n";

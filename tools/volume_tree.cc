@@ -33,7 +33,7 @@ bool is_dots(std::string_view name) {
 
 // EncFS's own, and what is no name in any volume.
 bool is_configuration(std::string_view entry) {
-    return entry == ".encfs6.xml" || entry == ".encfs5" || entry == ".encfs4";
+    return entry == ".encfs6.xml" || entry == ".encfs5" || entry == ".encfs4" || entry == ".encfs7";
 }
 
 }  // namespace

@@ -126,7 +126,8 @@ Result<std::string> Filesystem::readlink(NodeId node) {
         }
         auto lower_target = lower_->readlink(at->dir->fd.get(), at->entry());
         if (!lower_target) return fail(lower_target.error());
-        auto target = format_->decode_symlink(*lower_, root_->fd.get(), *lower_target);
+        auto target = format_->read_symlink(*lower_, root_->fd.get(),
+                                            {at->dir->context, at->entry()}, *lower_target);
         if (!target && target.error().kind == ErrorKind::kDamaged)
             report_damage(at->dir->fd.get(), "symlink " + at->entry() + " does not authenticate");
         return target;

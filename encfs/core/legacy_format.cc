@@ -32,7 +32,9 @@ LegacyFormat::LegacyFormat(LegacyVolume volume, const FormatHost& host)
     : key_(volume.key),
       names_(volume.key, volume.parameters.names),
       context_{legacy::ContentCodec(volume.key, volume.parameters.contents, volume.macs),
-               host.on_damage, std::make_unique<LegacyTail>(volume.key, host.sink)} {
+               host.on_damage, std::make_unique<LegacyTail>(volume.key, host.sink)},
+      v7_(volume.parameters.v7) {
+    if (volume.seal) sealed_.emplace(volume.key, volume.seal, volume.parameters.contents);
     const auto& coding = names_.coding();
     binding_.names = coding.chained && coding.scheme != NameScheme::kNull;
     binding_.files = volume.parameters.path_in_header && binding_.names;
@@ -153,6 +155,7 @@ Result<std::uint64_t> LegacyFormat::path_iv(const FilePlace* place) const {
 Result<std::shared_ptr<ContentFile>> LegacyFormat::create_content(lower::LowerFs& lower,
                                                                   lower::Fd fd,
                                                                   const FilePlace* place) const {
+    if (v7_) return fail(ErrorKind::kReadOnly);
     auto iv = path_iv(place);
     if (!iv) return std::unexpected(iv.error());
     return LegacyFile::create(context_, lower, std::move(fd), *iv);
@@ -163,6 +166,10 @@ Result<std::shared_ptr<ContentFile>> LegacyFormat::open_content(lower::LowerFs& 
                                                                 const FilePlace* place) const {
     auto iv = path_iv(place);
     if (!iv) return std::unexpected(iv.error());
+    if (sealed_) {
+        return SealedFile::open(*sealed_, context_.on_damage, lower, std::move(fd),
+                                static_cast<std::uint64_t>(lower_stat.st_size), *iv);
+    }
     return LegacyFile::open(context_, lower, std::move(fd),
                             static_cast<std::uint64_t>(lower_stat.st_size), *iv);
 }
@@ -171,6 +178,7 @@ Result<std::shared_ptr<ContentFile>> LegacyFormat::open_content(lower::LowerFs& 
 
 Result<std::string> LegacyFormat::encode_symlink(lower::LowerFs&, int,
                                                  std::string_view target) const {
+    if (v7_) return fail(ErrorKind::kReadOnly);
     auto coded = names_.encode_target(target);
     if (!coded) return fail(coded.error());
     return std::move(*coded);
@@ -181,6 +189,26 @@ Result<std::string> LegacyFormat::decode_symlink(lower::LowerFs&, int,
     auto target = names_.decode_target(lower_target);
     if (!target) return fail(target.error());
     return std::move(*target);
+}
+
+Result<std::string> LegacyFormat::read_symlink(lower::LowerFs& lower, int rootfd,
+                                               const FilePlace& place,
+                                               std::string_view lower_target) const {
+    if (!v7_) return decode_symlink(lower, rootfd, lower_target);
+    auto link = decode(place.dir, place.entry);
+    if (!link) return std::unexpected(link.error());
+    auto target = names_.decode_target(lower_target, link->chain);
+    if (!target) return fail(target.error());
+    return std::move(*target);
+}
+
+std::uint64_t LegacyFormat::symlink_size_at(const FilePlace& place,
+                                            std::string_view lower_target) const {
+    if (!v7_) return symlink_size(lower_target);
+    auto link = decode(place.dir, place.entry);
+    auto target = link ? names_.decode_target(lower_target, link->chain)
+                       : volume::Result<std::string>(std::string());
+    return target ? target->size() : 0;
 }
 
 std::uint64_t LegacyFormat::symlink_size(std::string_view lower_target) const {

@@ -9,6 +9,7 @@
 
 #include "encfs/core/legacy_file.h"
 #include "encfs/core/plain_parts.h"
+#include "encfs/core/sealed_file.h"
 #include "encfs/legacy/config.h"
 
 namespace extencfs::core {
@@ -18,6 +19,8 @@ struct LegacyVolume {
     legacy::Parameters parameters;
     std::shared_ptr<const crypto::LegacyKey> key;
     legacy::MacPolicy macs = legacy::MacPolicy::kCheck;
+    // Where blocks are sealed (EncFS 2).
+    std::shared_ptr<const crypto::GcmSivKey> seal = nullptr;
 };
 
 constexpr std::size_t kMostNameBytes = 255;  // below
@@ -51,6 +54,14 @@ class LegacyFormat final : public PlainParts {
                                        std::string_view target) const override;
     Result<std::string> decode_symlink(lower::LowerFs& lower, int rootfd,
                                        std::string_view lower_target) const override;
+    Result<std::string> read_symlink(lower::LowerFs& lower, int rootfd, const FilePlace& place,
+                                     std::string_view lower_target) const override;
+    std::uint64_t symlink_size_at(const FilePlace& place,
+                                  std::string_view lower_target) const override;
+    // EncFS 2 encodes them, which is not implemented: they are hidden.
+    bool owns_xattr(std::string_view lower_name) const override {
+        return !v7_ && PlainParts::owns_xattr(lower_name);
+    }
     using PlainParts::symlink_size;
     std::uint64_t symlink_size(std::string_view lower_target) const override;
 
@@ -64,6 +75,8 @@ class LegacyFormat final : public PlainParts {
     legacy::NameCodec names_;
     LegacyContext context_;
     PathBinding binding_;
+    bool v7_;  // of EncFS 2: for reading only
+    std::optional<legacy::SealedCodec> sealed_;
     std::size_t longest_name_ = kMostNameBytes;
 };
 

@@ -27,7 +27,7 @@ Result<void> Filesystem::complete(NodeId node, const Place& at, struct stat& att
         if (!size) {
             auto target = lower_->readlink(at.dir->fd.get(), at.entry());
             if (!target) return fail(target.error());
-            size = format_->symlink_size(*target);
+            size = format_->symlink_size_at({at.dir->context, at.entry()}, *target);
         }
         attr.st_size = static_cast<off_t>(*size);
     }

@@ -12,8 +12,8 @@ constexpr std::uint32_t kBelowRoot = 1;
 
 // Whether that is the configuration, which is no name of the volume.
 inline bool is_config(const DirContext& dir, std::string_view entry) {
-    return dir.generation != kBelowRoot &&
-           (entry == ".encfs6.xml" || entry == ".encfs5" || entry == ".encfs4");
+    return dir.generation != kBelowRoot && (entry == ".encfs6.xml" || entry == ".encfs5" ||
+                                            entry == ".encfs4" || entry == ".encfs7");
 }
 
 class PlainParts : public VolumeFormat {

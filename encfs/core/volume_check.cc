@@ -134,7 +134,7 @@ class Check {
             if (!target)
                 return tell(FindingKind::kUnreadable, at, entry, name,
                             fail(target.error()).error());
-            auto plain = format_.decode_symlink(lower_, rootfd_, *target);
+            auto plain = format_.read_symlink(lower_, rootfd_, {at.context, entry}, *target);
             if (!plain) tell(FindingKind::kSymlink, at, entry, name, plain.error());
         } else {
             ++counts_.others;

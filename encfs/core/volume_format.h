@@ -241,6 +241,16 @@ class VolumeFormat {
                                                std::string_view target) const = 0;
     virtual Result<std::string> decode_symlink(lower::LowerFs& lower, int rootfd,
                                                std::string_view lower_target) const = 0;
+    // Of the link at `place`, for formats whose targets depend on that.
+    virtual Result<std::string> read_symlink(lower::LowerFs& lower, int rootfd,
+                                             const FilePlace& /*place*/,
+                                             std::string_view lower_target) const {
+        return decode_symlink(lower, rootfd, lower_target);
+    }
+    virtual std::uint64_t symlink_size_at(const FilePlace& /*place*/,
+                                          std::string_view lower_target) const {
+        return symlink_size(lower_target);
+    }
     // Plaintext length from the lower length; nullopt where the target must be read.
     virtual std::optional<std::uint64_t> symlink_size(std::uint64_t lower_size) const = 0;
     // What is known of the length once the target was read.

@@ -108,6 +108,10 @@ Outcome<crypto::SecretBytes> open_legacy_key(const LegacyConfig& config, Bytes p
 }
 
 Outcome<void> set_legacy_password(LegacyConfig& config, Bytes secret, Bytes password) {
+    if (config.config.format == legacy::ConfigFormat::kV7) {
+        return fail(FailureKind::kUnsupported, "the password of ", config.name,
+                    " cannot be changed here; change it with EncFS 2, or migrate the volume");
+    }
     legacy::Config changed = config.config;
     if (changed.format == legacy::ConfigFormat::kV6) {
         changed.salt.resize(kSaltBytes);

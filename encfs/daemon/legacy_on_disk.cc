@@ -22,6 +22,7 @@ constexpr std::array kKnown{
     Known{.name = ".encfs6.xml", .variable = "ENCFS6_CONFIG", .format = ConfigFormat::kV6},
     Known{.name = ".encfs5", .variable = "ENCFS5_CONFIG", .format = ConfigFormat::kV5},
     Known{.name = ".encfs4", .variable = nullptr, .format = ConfigFormat::kV4},
+    Known{.name = ".encfs7", .variable = nullptr, .format = ConfigFormat::kV7},
 };
 
 Failure from_volume_error(const volume::Error& error, const std::string& name) {
@@ -72,6 +73,7 @@ Outcome<LegacyConfig> read_named(lower::LowerFs& fs, const std::string& path, Co
     if (!file) return std::unexpected(cannot_read(path, errno));
     const auto bytes = read_open(fs, file);
     if (!bytes) return std::unexpected(cannot_read(path, bytes.error().value));
+    if (legacy::looks_like_v7(*bytes)) format = ConfigFormat::kV7;
     auto config = parse(path, format, *bytes);
     if (config) config->path = path;
     return config;
@@ -81,6 +83,8 @@ Outcome<LegacyConfig> read_named(lower::LowerFs& fs, const std::string& path, Co
 Outcome<LegacyConfig> read_any(lower::LowerFs& fs, const std::string& path) {
     std::optional<Failure> first;
     for (const Known& known : kKnown) {
+        // That one is known by how it begins.
+        if (known.format == ConfigFormat::kV7) continue;
         auto config = read_named(fs, path, known.format);
         if (config || config.error().kind == FailureKind::kConfigRead) return config;
         if (!first) first = config.error();
@@ -119,10 +123,22 @@ Outcome<core::LegacyVolume> unlock_legacy(const LegacyConfig& config, Bytes pass
                     " cannot be used (", crypto::describe(key.error()),
                     "); install OpenSSL's legacy provider");
     }
+    std::shared_ptr<const crypto::GcmSivKey> seal;
+    if (config.parameters.contents.seal != legacy::Seal::kNone) {
+        auto made =
+            crypto::GcmSivKey::create(secret->bytes().first(config.parameters.cipher.key_size));
+        if (!made) {
+            return fail(FailureKind::kUnsupported,
+                        "blocks cannot be sealed with the volume's key (",
+                        crypto::describe(made.error()), "); check ", config.name);
+        }
+        seal = std::make_shared<crypto::GcmSivKey>(std::move(*made));
+    }
     return core::LegacyVolume{
         .parameters = config.parameters,
         .key = std::make_shared<crypto::LegacyKey>(std::move(*key)),
-        .macs = choices.ignore_macs ? legacy::MacPolicy::kIgnore : legacy::MacPolicy::kCheck};
+        .macs = choices.ignore_macs ? legacy::MacPolicy::kIgnore : legacy::MacPolicy::kCheck,
+        .seal = std::move(seal)};
 }
 
 }  // namespace extencfs::daemon

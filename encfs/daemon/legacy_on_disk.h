@@ -21,7 +21,7 @@ struct LegacyConfig {
 };
 
 // `config_file`, else what ENCFS6_CONFIG or ENCFS5_CONFIG name, else the first of .encfs6.xml,
-// .encfs5 and .encfs4 in the directory. None: there is none of these.
+// .encfs5, .encfs4 and .encfs7 in the directory. None: there is none of these.
 // ERRORS: kConfigRead, kDamage, kUnsupported.
 Outcome<std::optional<LegacyConfig>> read_legacy_config(lower::LowerFs& fs, int root_fd,
                                                         const std::string& config_file);

@@ -3,6 +3,7 @@
 
 #include <sys/file.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <thread>
@@ -66,7 +67,18 @@ void LegacySource::mend(Log& log) {
                   "volume once without --ro to mend it",
                   journal);
     }
-    if (!choices_.reverse) count_names(log);
+    if (choices_.reverse) return;
+    if (config_.config.format == legacy::ConfigFormat::kV7) {
+        log.write(LogLevel::kWarning, "v7", "{}", why_read_only());
+        const auto& v7 = config_.config.v7;
+        if (!v7.hash.empty() && std::ranges::find(v7.hashes, v7.hash) == v7.hashes.end()) {
+            log.write(LogLevel::kWarning, "v7",
+                      "the settings in {} are not what its key was sealed with, as far as is known "
+                      "here; compare them with a backup",
+                      config_.name);
+        }
+    }
+    count_names(log);
 }
 
 // A look, not a search: it must not keep a mount waiting.
@@ -81,7 +93,7 @@ void LegacySource::count_names(Log& log) {
         core::count_undecodable(disk_.fs(), disk_.root_fd(), *format, kMostNames,
                                 [end] { return std::chrono::steady_clock::now() >= end; });
     if (count.undecodable == 0) return;
-    log.write(LogLevel::kNotice, "names",
+    log.write(LogLevel::kWarning, "names",
               "{}{} below {} not decode and {} not shown; 'extencfs check {}' tells which",
               count.all ? "" : "at least ",
               count.undecodable == 1 ? "1 name" : fmt::format("{} names", count.undecodable),
@@ -91,6 +103,9 @@ void LegacySource::count_names(Log& log) {
 
 std::string LegacySource::why_read_only() const {
     if (choices_.reverse) return "a reverse view has nothing of its own";
+    if (config_.config.format == legacy::ConfigFormat::kV7)
+        return "volumes of EncFS 2 are mounted read-only: nothing proves yet that EncFS 2 would "
+               "read what is written here";
     return {};
 }
 
@@ -102,10 +117,17 @@ Outcome<core::FormatMaker> LegacySource::format() {
 
 Outcome<std::unique_ptr<VolumeSource>> LegacySource::open(VolumeOnDisk disk, LegacyConfig config,
                                                           const LegacyChoices& choices) {
-    if (choices.require_macs && config.parameters.contents.mac_size == 0) {
+    const legacy::ContentLayout& contents = config.parameters.contents;
+    const bool checked = contents.mac_size > 0 || contents.seal != legacy::Seal::kNone;
+    if (choices.require_macs && !checked) {
         return fail(FailureKind::kUnsupported,
                     "the volume keeps no block checksums and --require-macs demands them; mount it "
                     "without that option");
+    }
+    if (choices.reverse && config.config.format == legacy::ConfigFormat::kV7) {
+        return fail(FailureKind::kUnsupported,
+                    "no reverse view can be had with the settings of EncFS 2; make others with "
+                    "'encfs --reverse'");
     }
     if (choices.reverse && !core::can_reverse(config.parameters)) {
         return fail(FailureKind::kUnsupported, "the settings in ", config.name,

@@ -26,7 +26,7 @@ using Json = nlohmann::ordered_json;
 Outcome<std::unique_ptr<VolumeSource>> prepare(lower::LowerFs& fs, MountRequest& request) {
     auto volume = open_volume(fs, request.cipher_dir, request.legacy);
     if (!volume) return volume;
-    if (request.legacy.reverse) request.mount.read_only = true;
+    if (!(*volume)->why_read_only().empty()) request.mount.read_only = true;
     auto mountpoint = check_mountpoint(request.mountpoint, (*volume)->root_fd(), request.occupied);
     if (!mountpoint) return std::unexpected(mountpoint.error());
     request.mount.mountpoint = *mountpoint;

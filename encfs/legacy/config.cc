@@ -66,11 +66,27 @@ Result<NameCoding> names_of(const Config& config) {
                     fmt::format("version {} of the name coding '{}' is not known",
                                 config.naming.major, config.naming.name));
     }
-    return NameCoding{known->scheme, config.naming.major, config.chained_names};
+    return NameCoding{known->scheme, config.naming.major, config.chained_names,
+                      config.format == ConfigFormat::kV7};
 }
 
 Result<ContentLayout> contents_of(const Config& config, std::size_t cipher_block) {
     constexpr std::uint32_t kMostBlock = 1 << 16, kMostMac = 8, kMostRandom = 255;
+    if (config.v7.seal != Seal::kNone) {
+        if (config.block_size <= kSealTagSize || config.block_size > kMostBlock)
+            return fail(ErrorKind::kDamaged,
+                        fmt::format("a block size of {} does not fit", config.block_size));
+        if (config.key_bits != 128 && config.key_bits != 256)
+            return fail(ErrorKind::kUnsupported,
+                        fmt::format("sealed blocks with a key of {} bits", config.key_bits));
+        return ContentLayout{.block_size = config.block_size,
+                             .mac_size = 0,
+                             .random_size = 0,
+                             .unique_iv = config.unique_iv,
+                             .holes = config.holes,
+                             .plain = false,
+                             .seal = config.v7.seal};
+    }
     if (config.block_size < cipher_block || config.block_size > kMostBlock ||
         config.block_size % cipher_block != 0) {
         return fail(ErrorKind::kDamaged,
@@ -109,11 +125,13 @@ Result<crypto::LegacyKey> user_key(const Config& config, const Parameters& param
 
 Result<Config> parse_config(ConfigFormat format, Bytes text) {
     if (text.size() > kMostConfigBytes) return fail(ErrorKind::kDamaged, "it is too long");
+    if (format == ConfigFormat::kV7) return parse_v7_config(text);
     return format == ConfigFormat::kV6 ? parse_xml_config(text_of(text))
                                        : parse_binary_config(format, text);
 }
 
 std::string serialize_config(const Config& config) {
+    if (config.format == ConfigFormat::kV7) return v7_config(config);
     return config.format == ConfigFormat::kV6 ? xml_config(config) : binary_config(config);
 }
 
@@ -125,14 +143,20 @@ Result<Parameters> parameters_of(const Config& config) {
     const auto contents = contents_of(config, crypto::legacy_block_size(cipher->cipher));
     if (!contents) return std::unexpected(contents.error());
     // Without a header there is nothing that could depend on the path, nor without chained names.
-    const bool path_in_header =
-        config.external_iv && contents->header_size() > 0 && config.chained_names;
-    return Parameters{*cipher, *names, *contents, path_in_header};
+    const bool v7 = config.format == ConfigFormat::kV7;
+    // EncFS 2 clears both together; what one without the other would mean is not known.
+    if (v7 && config.external_iv && !config.chained_names)
+        return fail(ErrorKind::kUnsupported, "external IVs without chained names");
+    // Sealed blocks of a file without a header depend on its path by themselves.
+    const bool bound = contents->header_size() > 0 || contents->seal != Seal::kNone;
+    const bool path_in_header = config.external_iv && bound && config.chained_names;
+    return Parameters{*cipher, *names, *contents, path_in_header, v7};
 }
 
 Result<crypto::SecretBytes> unwrap_key(const Config& config, const Parameters& parameters,
                                        Bytes password, KeyCheck check) {
     const std::size_t size = parameters.cipher.secret_size();
+    if (config.format == ConfigFormat::kV7) return unwrap_v7_key(config, size, password);
     if (config.wrapped_key.size() != size + kChecksumSize)
         return fail(ErrorKind::kDamaged, "the volume's key has not the size that its cipher takes");
     const auto key = user_key(config, parameters, password);
@@ -153,6 +177,8 @@ Result<crypto::SecretBytes> unwrap_key(const Config& config, const Parameters& p
 
 Result<ByteVector> wrap_key(const Config& config, const Parameters& parameters, Bytes password,
                             Bytes secret) {
+    if (config.format == ConfigFormat::kV7)
+        return fail(ErrorKind::kUnsupported, "the password of such a volume cannot be changed");
     if (secret.size() != parameters.cipher.secret_size())
         return fail(ErrorKind::kBadParameter, "not a key of this volume");
     const auto key = user_key(config, parameters, password);

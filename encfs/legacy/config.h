@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The configuration of an EncFS 1.x volume (FORMAT.md "Configuration"): .encfs6.xml, .encfs5,
-// .encfs4. Pure: bytes to structure and back; the caller reads and writes files. Nothing in it is
-// authenticated: each value is somebody's word, and bounded here before anything is done with it.
+// The configuration of an EncFS 1.x volume (FORMAT.md "Configuration"): .encfs7, .encfs6.xml,
+// .encfs5, .encfs4. Pure: bytes to structure and back; the caller reads and writes files. Nothing
+// in it is authenticated: each value is somebody's word, and bounded here before anything is done
+// with it.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "crypto/legacy_encfs.h"
 #include "crypto/secret.h"
@@ -16,7 +18,7 @@
 
 namespace extencfs::legacy {
 
-enum class ConfigFormat : std::uint8_t { kV4, kV5, kV6 };
+enum class ConfigFormat : std::uint8_t { kV4, kV5, kV6, kV7 };
 
 // An algorithm and the interface version with which the volume was made ("name major:minor").
 struct Interface {
@@ -24,6 +26,16 @@ struct Interface {
     int major = 0;
     int minor = 0;
     int age = 0;  // in .encfs5 and .encfs4 only
+};
+
+// What .encfs7 has beside that.
+struct ConfigV7 {
+    Seal seal = Seal::kNone;                              // of blocks
+    bool seal_as_mac = false;                             // told as a MAC of 16 bytes
+    std::uint32_t memory_kib = 0, passes = 0, lanes = 0;  // of Argon2id
+    std::uint32_t reader_version = 1;
+    ByteVector hash;                 // of the rest, as stored; may be empty
+    std::vector<ByteVector> hashes;  // as it can be made
 };
 
 // As it is written, before anything is concluded from it.
@@ -46,6 +58,7 @@ struct Config {
     ByteVector salt;               // empty: the key comes from the password without one
     std::uint32_t iterations = 0;  // of PBKDF2
     std::uint32_t kdf_ms = 0;      // what the iterations were measured for; tells nothing else
+    ConfigV7 v7;                   // in .encfs7 only
 };
 
 // A text above this is none that any EncFS wrote.
@@ -63,16 +76,21 @@ struct Parameters {
     NameCoding names;
     ContentLayout contents;
     bool path_in_header = false;  // a file's header depends on its path ("external IV chaining")
+    bool v7 = false;              // symlinks, attributes and sealed blocks are those of EncFS 2
 };
 
 // ERRORS: kUnsupported (an algorithm or its version: named), kDamaged (sizes that do not fit).
 Result<Parameters> parameters_of(const Config& config);
+
+// Whether these bytes begin like .encfs7.
+bool looks_like_v7(Bytes bytes);
 
 // The key of the volume, kept under one from the password. ERRORS of both: kInternal;
 // unwrap: kWrongPassword, kDamaged (its size).
 enum class KeyCheck : std::uint8_t { kChecked, kAnyKey };
 Result<crypto::SecretBytes> unwrap_key(const Config& config, const Parameters& parameters,
                                        Bytes password, KeyCheck check);
+// Not of .encfs7: kUnsupported.
 Result<ByteVector> wrap_key(const Config& config, const Parameters& parameters, Bytes password,
                             Bytes secret);
 

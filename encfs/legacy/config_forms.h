@@ -24,4 +24,13 @@ std::string xml_config(const Config& config);
 Result<Config> parse_binary_config(ConfigFormat format, Bytes bytes);
 std::string binary_config(const Config& config);
 
+// .encfs7
+Result<Config> parse_v7_config(Bytes bytes);
+std::string v7_config(const Config& config);
+// ERRORS: kWrongPassword, kDamaged (its size), kUnsupported (the cost), kNoMemory, kInternal.
+Result<crypto::SecretBytes> unwrap_v7_key(const Config& config, std::size_t secret_size,
+                                          Bytes password);
+// For tests: the program makes no such volumes. `nonce`: 12 bytes.
+Result<ByteVector> wrap_v7_key(const Config& config, Bytes nonce, Bytes password, Bytes secret);
+
 }  // namespace extencfs::legacy

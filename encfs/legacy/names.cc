@@ -108,7 +108,7 @@ Result<ChainedName> NameCodec::encode_any(std::string_view plain, Chain chain) c
     if (!mac) return from_crypto(mac.error(), "name");
     const auto raw = seal(data, crypto::fold16(*mac), chain);
     if (!raw) return std::unexpected(raw.error());
-    return ChainedName{to_digits(*raw, alphabet_of(coding_.scheme)), chain ? *mac : 0};
+    return ChainedName{to_digits(*raw, alphabet_of(coding_.scheme)), coding_.chained ? *mac : 0};
 }
 
 Result<ChainedName> NameCodec::decode_any(std::string_view entry, Chain chain) const {
@@ -120,7 +120,7 @@ Result<ChainedName> NameCodec::decode_any(std::string_view entry, Chain chain) c
     if (!data) return std::unexpected(data.error());
     if (coding_.scheme != NameScheme::kStream && !strip_padding(*data, key_->block_size()))
         return foreign("the padding is wrong");
-    ChainedName name{std::string(text_of(*data)), chain ? mac : 0};
+    ChainedName name{std::string(text_of(*data)), coding_.chained ? mac : 0};
     // One spelling for each name. Of two entries that show as one, only this is found by its name.
     const auto again = encode_any(name.text, chain);
     if (!again) return std::unexpected(again.error());
@@ -189,6 +189,22 @@ Result<std::string> NameCodec::encode_target(std::string_view plain) const {
     const auto code = encode_any(rest, Chain());
     if (!code) return std::unexpected(code.error());
     return kAbsolute + code->text;
+}
+
+Result<std::string> NameCodec::encode_target(std::string_view plain, std::uint64_t chain) const {
+    if (plain.empty() || plain.find('\0') != std::string_view::npos)
+        return fail(ErrorKind::kBadParameter, "not a target");
+    auto code = encode_any(plain, chain_of(chain));
+    if (!code) return std::unexpected(code.error());
+    return std::move(code->text);
+}
+
+Result<std::string> NameCodec::decode_target(std::string_view lower, std::uint64_t chain) const {
+    auto plain = decode_any(lower, chain_of(chain));
+    if (!plain) return std::unexpected(plain.error());
+    if (plain->text.empty() || plain->text.find('\0') != std::string::npos)
+        return foreign("not a target");
+    return std::move(plain->text);
 }
 
 Result<std::string> NameCodec::decode_target(std::string_view lower) const {

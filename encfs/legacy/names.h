@@ -23,6 +23,9 @@ struct NameCoding {
     NameScheme scheme = NameScheme::kBlock;
     int major = 4;        // of the interface: stream 0 to 2, block and block32 2 to 4, null 1
     bool chained = true;  // a name depends on the names of the directories above it
+    // EncFS 2: without chaining too there is a chain value in each MAC, which is 0; a symlink's
+    // target is one name.
+    bool v7 = false;
 };
 
 // A name, in either form, with the chain value for what lies below it.
@@ -54,13 +57,20 @@ class NameCodec {
     Result<std::string> encode_target(std::string_view plain) const;
     Result<std::string> decode_target(std::string_view lower) const;
 
+    // Of EncFS 2: as a name in a directory of that chain value, which is that of the link's name.
+    Result<std::string> encode_target(std::string_view plain, std::uint64_t chain) const;
+    Result<std::string> decode_target(std::string_view lower, std::uint64_t chain) const;
+
     const NameCoding& coding() const { return coding_; }
 
   private:
     using Chain = std::optional<std::uint64_t>;  // none: nothing is hashed for it
     using Code = Result<ChainedName> (NameCodec::*)(std::string_view, std::uint64_t) const;
 
-    Chain chain_of(std::uint64_t value) const { return coding_.chained ? Chain(value) : Chain(); }
+    Chain chain_of(std::uint64_t value) const {
+        if (coding_.chained) return value;
+        return coding_.v7 ? Chain(0) : Chain();
+    }
     std::uint64_t seed(std::uint16_t mac, Chain chain) const;
     Result<ChainedName> encode_any(std::string_view plain, Chain chain) const;
     Result<ChainedName> decode_any(std::string_view entry, Chain chain) const;

@@ -10,8 +10,8 @@ std::string words_of(const core::Error& error) {
 
 void LeftOutNames::add(core::NodeId directory, std::string_view lower_name, Why why) {
     // EncFS keeps its configuration beside the root's names.
-    if (directory == core::kRootNode &&
-        (lower_name == ".encfs6.xml" || lower_name == ".encfs5" || lower_name == ".encfs4"))
+    if (directory == core::kRootNode && (lower_name == ".encfs6.xml" || lower_name == ".encfs5" ||
+                                         lower_name == ".encfs4" || lower_name == ".encfs7"))
         return;
     names_.emplace_back(lower_name, why);
 }

@@ -5,6 +5,7 @@
 #include "encfs/legacy/config.h"
 #include "encfs/legacy/contents.h"
 #include "encfs/legacy/names.h"
+#include "encfs/legacy/sealed_contents.h"
 #include "tests/fuzz/target.h"
 
 namespace {
@@ -103,11 +104,47 @@ void blocks(fuzz::Input& input) {
                   "a block comes back");
 }
 
+void sealed_blocks(fuzz::Input& input) {
+    static const auto seal = [] {
+        auto made = crypto::GcmSivKey::create(ByteVector(16, std::byte{7}));
+        fuzz::promise(made.has_value(), "a key can be made");
+        return std::make_shared<const crypto::GcmSivKey>(std::move(*made));
+    }();
+    const std::uint8_t flags = input.byte();
+    ContentLayout layout;
+    layout.block_size = 64u << (flags & 3);
+    layout.unique_iv = (flags & 4) != 0;
+    layout.holes = (flags & 8) != 0;
+    layout.seal = (flags & 16) != 0 ? Seal::kIv96 : Seal::kIv64;
+    const SealedCodec codec(key_of(0), seal, layout);
+    const std::uint64_t no = input.number(8), path_iv = input.number(8);
+    const Bytes header = input.take(layout.header_size());
+    const auto iv = codec.decode_header(header, path_iv);
+    if (!iv) return;
+    const auto back = codec.encode_header(*iv, path_iv);
+    fuzz::promise(back && fuzz::equal(*back, header), "a header comes back");
+    const Bytes lower = input.rest();
+    const Bytes block = lower.first(std::min<std::size_t>(lower.size(), layout.block_size));
+    if (block.size() <= layout.overhead()) return;
+    ByteVector opened(block.begin(), block.end());
+    const auto state = codec.decode_block(no, *iv, opened);
+    fuzz::promise(state.has_value(), "a block has a state");
+    fuzz::promise(*state == BlockState::kGood || volume::all_zero(opened),
+                  "no bytes of what is damaged");
+    const Bytes plain = block.subspan(layout.overhead());
+    ByteVector again(block.size());
+    fuzz::promise(codec.encode_block(no, *iv, plain, again).has_value(), "a block can be written");
+    const auto reread = codec.decode_block(no, *iv, again);
+    fuzz::promise(reread && *reread == BlockState::kGood &&
+                      fuzz::equal(Bytes(again).subspan(layout.overhead()), plain),
+                  "a block comes back");
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     fuzz::Input input(data, size);
-    switch (input.byte() % 5) {
+    switch (input.byte() % 7) {
         case 0:
             config(ConfigFormat::kV6, input.rest());
             break;
@@ -120,8 +157,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         case 3:
             names(input);
             break;
-        default:
+        case 4:
             blocks(input);
+            break;
+        case 5:
+            config(ConfigFormat::kV7, input.rest());
+            break;
+        default:
+            sealed_blocks(input);
     }
     return 0;
 }
