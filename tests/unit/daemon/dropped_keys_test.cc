@@ -111,8 +111,10 @@ TEST_CASE("a mount of an EncFS volume does not keep the key that the password gi
     choice.block_size = 1024;
     choice.unique_iv = true;
     choice.kdf_ms = 1;
-    auto config = new_legacy_config(choice, kPassword);
-    REQUIRE(config);
+    auto made = new_legacy_volume(choice, kPassword);
+    REQUIRE(made);
+    made->secret = {};
+    LegacyConfig* const config = &made->config;
     const auto masked_key = [&] {
         crypto::SecretBytes derived(config->parameters.cipher.secret_size());
         REQUIRE(crypto::legacy_pbkdf2(kPassword, config->config.salt, config->config.iterations,

@@ -41,9 +41,9 @@ struct Place {
         choice.key_bits = 128;
         choice.block_size = 1024;
         choice.kdf_ms = 1;
-        auto config = new_legacy_config(choice, kPassword);
-        REQUIRE(config);
-        return std::move(*config);
+        auto made = new_legacy_volume(choice, kPassword);
+        REQUIRE(made);
+        return std::move(made->config);
     }
     bool opens(std::string_view password) const {
         const auto config = read_legacy_config(*real, dir.fd(), "");
