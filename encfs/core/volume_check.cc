@@ -268,7 +268,8 @@ NameCount count_undecodable(lower::LowerFs& lower, int rootfd, const VolumeForma
             bool go_on = true;
             std::vector<std::pair<std::string, bool>> names;
             (void)lower.list(dirfd, [&](const lower::DirEntry& entry) {
-                go_on = ++seen <= most_names && (seen % 64 != 0 || !give_up());
+                ++seen;
+                go_on = seen <= most_names && (seen % 64 != 0 || !give_up());
                 const bool own = format.is_reserved(entry.name) ||
                                  (at.path.empty() && is_configuration(entry.name));
                 if (go_on && !own) names.emplace_back(entry.name, entry.type == DT_DIR);

@@ -101,7 +101,7 @@ lower::Result<void> InPlace::move_entries() {
     });
     if (!listed) return listed;
     // A long name is not listed without its side file.
-    std::ranges::stable_partition(
+    std::ranges::partition(
         names, [](const std::string& name) { return name.starts_with(volume::kLongSidePrefix); });
     for (const std::string& name : names) {
         if (auto r = move_name(made->get(), name); !r) return r;
