@@ -71,6 +71,13 @@ Outcome<std::unique_ptr<CheckedVolume>> CheckedVolume::open(
     if (!given) return std::unexpected(given.error());
     if (auto opened = volume->source_->unlock(given->view()); !opened)
         return std::unexpected(opened.error());
+    if (const auto* encfs = volume->source_->encfs()) {
+        volume->mend_ =
+            std::make_unique<core::LegacyMend>(*volume->lower_, volume->source_->root_fd(), *encfs);
+        const legacy::ContentLayout& contents = encfs->parameters.contents;
+        volume->has_checksums_ =
+            contents.seal != legacy::Seal::kNone || (contents.mac_size > 0 && !contents.plain);
+    }
     auto maker = volume->source_->format();
     if (!maker) return std::unexpected(maker.error());
     // Read-only also to repair: a format changes nothing by itself then.
@@ -79,17 +86,7 @@ Outcome<std::unique_ptr<CheckedVolume>> CheckedVolume::open(
                   .on_damage = [notes = &volume->notes_](int fd, const std::string& what) {
                       notes->note(fd, what);
                   }});
-    if (const auto* encfs = volume->source_->encfs()) {
-        volume->mend_ =
-            std::make_unique<core::LegacyMend>(*volume->lower_, volume->source_->root_fd(), *encfs);
-    }
     return volume;
-}
-
-bool CheckedVolume::has_checksums() const {
-    const auto* encfs = source_->encfs();
-    return encfs == nullptr || encfs->parameters.contents.seal != legacy::Seal::kNone ||
-           (encfs->parameters.contents.mac_size > 0 && !encfs->parameters.contents.plain);
 }
 
 // ---- looking ----

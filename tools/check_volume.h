@@ -31,7 +31,7 @@ class CheckedVolume {
     // Somebody writes it while it is looked at.
     bool in_use() const { return in_use_; }
     // Contents have checksums, so that damage of them can be seen.
-    bool has_checksums() const;
+    bool has_checksums() const { return has_checksums_; }
 
     // Names of the journals that are to be finished or taken back.
     std::vector<std::string> pending() const;
@@ -57,6 +57,7 @@ class CheckedVolume {
     core::DamageNotes notes_;
     std::unique_ptr<core::VolumeFormat> format_;
     std::unique_ptr<core::LegacyMend> mend_;  // of EncFS volumes
+    bool has_checksums_ = true;
     bool in_use_ = false;
     bool repair_ = false;
 };

@@ -97,7 +97,8 @@ void LegacySource::mend(Log& log) {
                       config_.name);
         }
     }
-    count_names(log);
+    // On demand the keys may come later.
+    if (volume_) count_names(log);
 }
 
 // A look, not a search: it must not keep a mount waiting.
@@ -131,11 +132,14 @@ std::string LegacySource::why_read_only() const {
 }
 
 Outcome<core::FormatMaker> LegacySource::format() {
-    if (!choices_.reverse) return core::legacy_format(*volume_);
+    // Nothing of the keys stays here.
+    core::LegacyVolume volume = std::move(*volume_);
+    volume_.reset();
+    if (!choices_.reverse) return core::legacy_format(std::move(volume));
     const auto config = disk_.fs().stat_at(disk_.root_fd(), core::kShownConfig);
     const bool readable_only = read_only_ || !why_read_only().empty();
     return core::legacy_reverse(
-        *volume_, config ? config->st_ino : 0,
+        std::move(volume), config ? config->st_ino : 0,
         readable_only ? core::ReverseFile::Access::kRead : core::ReverseFile::Access::kWrite);
 }
 

@@ -36,7 +36,7 @@ class VolumeSource {
     virtual ~VolumeSource() = default;
 
     virtual int root_fd() const = 0;
-    // Whether it is one of EncFS, and what of it unlock() opened.
+    // Whether it is one of EncFS, and what of it unlock() opened, until format() takes it.
     virtual bool is_encfs() const { return false; }
     virtual const core::LegacyVolume* encfs() const { return nullptr; }
     // Why nothing may be written in it; empty: it may.

@@ -324,8 +324,8 @@ rules("bpf/metadata.bpf.c", "bpf",
 
 rules(CORE + "legacy_move.cc", "encfs_move",
       ("a move without a journal", "if (auto r = move->make_journal(); !r) return std::unexpected(r.error());", ""),
-      ("the journal is not durable before the move", "    if (done) done = tools.lower.fsync(file->get());\n", ""),
-      ("the journal's name is not durable before the move", "    if (done) done = tools.lower.fsync(rootfd);\n", ""),
+      ("the journal is not durable before the move", "    if (done) done = lower.fsync(file->get());\n", ""),
+      ("the journal's name is not durable before the move", "    if (done) done = lower.fsync(rootfd);\n", ""),
       ("a failed move is not taken back", "        move->take_back();\n        return fail(r.error());", "        return fail(r.error());"),
       ("the journal goes before the move is durable", "    (void)tools_.lower.syncfs(rootfd_);\n", ""),
       ("the journal stays", "    drop_journal();\n}\n\n// ---- after a crash", "}\n\n// ---- after a crash"),
@@ -361,5 +361,6 @@ rules(CORE + "legacy_file.cc", "encfs_file",
        "(*lower_hole - layout().header_size()) /"),
       ("a header that is cut off is empty", "    if (!size) {\n        if (context.on_damage)", "    if (false) {\n        if (context.on_damage)"))
 rules(CORE + "legacy_reverse.cc", "encfs_view",
-      ("the settings are coded", "return lower_stat.st_ino == config_ino_ ? size : shown_size(codec_.layout(), size);", "return shown_size(codec_.layout(), size);"),
+      ("the settings are coded", "return lower_stat.st_ino == config_ino_ ? size : shown_size(codec_.layout(), size);", "return shown_size(codec_.layout(), size);"))
+rules(CORE + "legacy_reverse_file.cc", "encfs_view",
       ("an empty file has a header", "return size == 0 ? 0 : legacy::lower_size(layout, size);", "return legacy::lower_size(layout, size);"))
