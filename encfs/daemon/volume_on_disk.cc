@@ -110,7 +110,7 @@ Outcome<ConfigCopies> VolumeOnDisk::read_config() const {
     std::optional<Failure> main_failure;
     int missing = 0;
     for (const char* name : {volume::kConfigName, volume::kConfigBackupName}) {
-        const bool is_main = name == volume::kConfigName;
+        const bool is_main = std::string_view(name) == volume::kConfigName;
         auto text = read_text(name);
         std::optional<Failure> failure;
         if (!text) {
@@ -158,7 +158,7 @@ Outcome<UnlockedVolume> VolumeOnDisk::unlock(const ConfigCopies& copies,
         }
         const Failure failure = opened.error().kind == volume::ErrorKind::kWrongPassword
                                     ? wrong_secret(secret)
-                                    : from_volume_error(opened.error(), copy.name);
+                                    : from_volume_error(opened.error(), std::string(copy.name));
         if (is_first) first = failure;
         if (failure.kind != FailureKind::kWrongPassword && failure.kind != FailureKind::kDamage) {
             return std::unexpected(failure);

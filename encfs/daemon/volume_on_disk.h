@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "crypto/secret.h"
@@ -17,7 +18,7 @@ namespace extencfs::daemon {
 
 // One readable copy of the configuration. Not authenticated.
 struct ConfigCopy {
-    const char* name;  // kConfigName or kConfigBackupName
+    std::string_view name;  // kConfigName or kConfigBackupName
     std::string text;
     volume::Config config;
 };
