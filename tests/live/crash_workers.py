@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import random
+import time
 
 import lib
 from crash_model import CELL, cells
@@ -45,11 +46,22 @@ class Worker:
         try:
             result = call()
         except OSError as error:
-            if error.errno not in DEAD:
+            if error.errno not in DEAD and not (error.errno == errno.EINTR and self.daemon_is_gone()):
                 self.log("error", f"{str(op)[:60]}: {error.strerror}")
             raise Died from error
         self.log("done")
         return result
+
+    def daemon_is_gone(self):
+        """After EINTR, which the kernel tells over io_uring when the thread that a request is copied to is being killed."""
+        for _ in range(100):
+            try:
+                os.statvfs(self.root)
+            except OSError as error:
+                if error.errno in DEAD:
+                    return True
+            time.sleep(.01)
+        return False
 
     def at(self, path):
         return os.path.join(self.root, path)
