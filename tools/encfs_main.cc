@@ -152,7 +152,7 @@ Outcome<void> serve(const EncfsOptions& options, const daemon::Ready& ready) {
     auto made = create_if_missing(options);
     if (!made) return std::unexpected(made.error());
     const daemon::MountDialogue dialogue{
-        [&]() -> Outcome<crypto::SecretBytes> {
+        [&](const volume::Config*) -> Outcome<crypto::SecretBytes> {
             if (*made) return std::move(**made);
             return password_for(options, false);
         },

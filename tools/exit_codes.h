@@ -30,6 +30,7 @@ enum ExitCode : int {
     kExitDamage = 26,
     kExitFastPath = 27,
     kExitKeySlot = 28,
+    kExitToken = 30,
 };
 
 constexpr ExitCode exit_code_of(daemon::FailureKind kind) {
@@ -76,6 +77,8 @@ constexpr ExitCode exit_code_of(daemon::FailureKind kind) {
             return kExitFastPath;
         case kKeySlot:
             return kExitKeySlot;
+        case kToken:
+            return kExitToken;
     }
     return kExitOther;
 }

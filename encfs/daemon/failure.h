@@ -32,6 +32,7 @@ enum class FailureKind : std::uint8_t {
     kDamage,    // authentication failed, or bytes are not what FORMAT.md says
     kFastPath,  // the kernel fast path was demanded and cannot be had
     kKeySlot,   // no such key slot, or none that this may be done to
+    kToken,     // a device or service that holds a key is absent, or refuses
     kCount,     // not a kind: how many there are
 };
 

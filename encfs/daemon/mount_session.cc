@@ -36,10 +36,14 @@ Outcome<std::unique_ptr<VolumeSource>> prepare(lower::LowerFs& fs, MountRequest&
 }
 
 Outcome<void> unlock(VolumeSource& volume, const MountDialogue& dialogue) {
-    const auto given = dialogue.read_password();
+    const auto given = dialogue.read_password(volume.config());
     if (!given) return std::unexpected(given.error());
-    const auto shown = dialogue.waiting("Deriving the key");
-    return volume.unlock(given->view());
+    {
+        const auto shown = dialogue.waiting("Deriving the key");
+        if (auto opened = volume.unlock(given->view()); !opened) return opened;
+    }
+    if (const auto by = volume.opened_by(); by && dialogue.opened) dialogue.opened(*by);
+    return {};
 }
 
 // The rest is for the kernel's device, sockets, logs and one descriptor of each request at work.

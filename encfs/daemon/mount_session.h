@@ -36,9 +36,12 @@ struct MountRequest {
 
 // What the mount asks of the command that started it.
 struct MountDialogue {
-    std::function<Outcome<Credential>()> read_password;
+    // The configuration is nullptr for volumes without key slots; it is not authenticated.
+    std::function<Outcome<Credential>(const volume::Config*)> read_password;
     // Something to look at while the key is derived; gone when the result is.
     std::function<std::shared_ptr<void>(const std::string& words)> waiting;
+    // What opened the volume; may be empty.
+    std::function<void(const OpenedBy&)> opened = {};
 };
 
 // Opens, unlocks, mounts and serves until unmounted. In this order: what can fail without a
