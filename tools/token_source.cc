@@ -59,13 +59,15 @@ class TokenSearch {
     // By one device. ERRORS: those of the token; kPasswordRead (nobody types a PIN).
     Outcome<Credential> by(const KeySlot& slot) const {
         const auto token = token::token_of(slot.kind);
-        if (const std::string why = token->missing(); !why.empty()) {
+        if (const std::string why = token->missing_for(slot.token); !why.empty()) {
             return fail(FailureKind::kToken, why);
         }
         crypto::SecretBytes pin;
         if (slot.token.pin) {
-            auto typed = prompt_password("PIN of " + std::string(token_name(slot.kind)) + " for " +
-                                         what_ + ": ");
+            auto typed = prompt_password(
+                "PIN of " + std::string(token_name(slot.kind)) + " for " + what_ +
+                (options_.token_only || options_.slot != 0 ? ": "
+                                                           : " (empty: the password instead): "));
             if (!typed) return std::unexpected(typed.error());
             if (typed->empty()) {
                 return fail(FailureKind::kPasswordEmpty,
@@ -102,7 +104,8 @@ class TokenSearch {
             if (!first_) first_ = found.error();
             // Nobody need hear that a device is not there, or that he chose the password.
             const auto token = token::token_of(slot->kind);
-            if (kind == FailureKind::kToken && token->missing().empty() && !options_.token_only) {
+            if (kind == FailureKind::kToken && token->missing_for(slot->token).empty() &&
+                !options_.token_only) {
                 tell_notice("key slot " + std::to_string(slot->id) + ": " + found.error().sentence);
             }
         }

@@ -20,6 +20,11 @@ class Fido2Token final : public Token {
         return found->empty() ? "no security key (FIDO2) is plugged in; plug it in" : "";
     }
 
+    std::string missing_for(const volume::TokenBox& box) const override {
+        const auto holder = holder_of(box);
+        return holder ? "" : holder.error().sentence;
+    }
+
     Result<bool> wants_pin(const Choices&) const override {
         const auto device = the_one();
         if (!device) return std::unexpected(device.error());
@@ -50,22 +55,8 @@ class Fido2Token final : public Token {
     }
 
     Result<crypto::SecretBytes> open(BytesN<16>, const volume::TokenBox& box, Bytes pin) override {
-        if (std::string why = devices_->missing(); !why.empty()) {
-            return fail(ErrorKind::kAbsent, std::move(why));
-        }
-        const auto found = devices_->list();
-        if (!found) return std::unexpected(found.error());
-        if (found->empty()) {
-            return fail(ErrorKind::kAbsent, "no security key (FIDO2) is plugged in; plug it in");
-        }
-        const auto holder = std::ranges::find_if(*found, [&](const Fido2Device& device) {
-            return device.hmac_secret && devices_->holds(device.path, box.sealed);
-        });
-        if (holder == found->end()) {
-            return fail(ErrorKind::kElsewhere,
-                        "the security key that is plugged in is not the one of this volume; plug "
-                        "in the other, or give another key");
-        }
+        const auto holder = holder_of(box);
+        if (!holder) return std::unexpected(holder.error());
         if (box.pin && pin.empty()) {
             return fail(ErrorKind::kRefused, "the security key needs its PIN; give it");
         }
@@ -82,6 +73,24 @@ class Fido2Token final : public Token {
     static std::unexpected<Error> unfit() {
         return fail(ErrorKind::kFailed,
                     "the security key answers with a secret of another length; use another");
+    }
+    // The device that made the slot's credential; neither PIN nor touch.
+    Result<Fido2Device> holder_of(const volume::TokenBox& box) const {
+        if (std::string why = devices_->missing(); !why.empty()) {
+            return fail(ErrorKind::kAbsent, std::move(why));
+        }
+        const auto found = devices_->list();
+        if (!found) return std::unexpected(found.error());
+        if (found->empty()) {
+            return fail(ErrorKind::kAbsent, "no security key (FIDO2) is plugged in; plug it in");
+        }
+        const auto holder = std::ranges::find_if(*found, [&](const Fido2Device& device) {
+            return device.hmac_secret && devices_->holds(device.path, box.sealed);
+        });
+        if (holder != found->end()) return *holder;
+        return fail(ErrorKind::kElsewhere,
+                    "the security key that is plugged in is not the one of this volume; plug in "
+                    "the other, or give another key");
     }
     // The device to make a credential on.
     Result<Fido2Device> the_one() const {

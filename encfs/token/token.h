@@ -52,6 +52,8 @@ class Token {
 
     // Why it cannot be used here, as a sentence; empty where it can. Fast, and asks nobody.
     virtual std::string missing() const = 0;
+    // The same for what was sealed: whether what is here may be what sealed it.
+    virtual std::string missing_for(const volume::TokenBox&) const { return missing(); }
     // Whether make() needs a PIN. ERRORS: kAbsent, kFailed.
     virtual Result<bool> wants_pin(const Choices& choices) const = 0;
     // Makes a secret that only this token gives back. May wait for a touch, twice.

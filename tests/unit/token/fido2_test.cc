@@ -163,6 +163,8 @@ TEST_CASE("a key that is missing, another's, or of the wrong sort is named", "[f
     CHECK(plugged({&key})->missing().empty());
     CHECK(kind_of(plugged({&other, &old})->open(kVolumeId, made->box, {})) == "elsewhere");
     CHECK(other.touches == 0);
+    CHECK(is_sentence(plugged({&other})->missing_for(made->box)));
+    CHECK(plugged({&other, &key})->missing_for(made->box).empty());
     CHECK(kind_of(plugged({&key, &other})->make(kVolumeId, {}, {})) == "refused");
     CHECK(kind_of(plugged({&old})->make(kVolumeId, {}, {})) == "refused");
     CHECK(kind_of(plugged({})->make(kVolumeId, {}, {})) == "absent");

@@ -38,7 +38,9 @@ bool has_keyrings() {
     const auto id = new_id();
     const bool works = token::cache_key(id, key_of(1, 1, 'x'), 5s).has_value();
     (void)token::forget_key(id);
-    return is_there("keyrings of the kernel", works);
+    // Containers refuse them: nothing that a package could bring.
+    if (!works) WARN("not tested: no keyrings of the kernel here");
+    return works;
 }
 long serial_of(BytesN<16> id) {
     const std::string name = "extencfs:" + crypto::hex_encode(id);

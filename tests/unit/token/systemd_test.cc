@@ -19,7 +19,9 @@ namespace {
 constexpr const char* kReal = "/usr/bin/systemd-creds";
 
 bool can_run() {
-    return is_there("root, for the machine's key", ::geteuid() == 0) && has_program(kReal);
+    if (::geteuid() == 0) return has_program(kReal);
+    WARN("not tested: the machine's key is root's");
+    return false;
 }
 auto real() {
     return token::systemd_token(kReal, 30s);
