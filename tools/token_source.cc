@@ -2,6 +2,7 @@
 #include "tools/token_source.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <vector>
 
@@ -28,6 +29,8 @@ bool opens(const volume::Config& config, const Credential& credential) {
     const auto opened = volume::open_slot(config, credential.view());
     return opened || opened.error().kind == volume::ErrorKind::kDamaged;
 }
+
+constexpr std::chrono::seconds kPatience{60};  // after which no other device is tried
 
 bool needs_somebody(const KeySlot& slot) {
     return slot.kind == SlotKind::kFido2 || slot.token.pin;
@@ -89,14 +92,17 @@ class TokenSearch {
                     "; give another key, then make that one anew");
     }
 
-    // By any device: those that need nobody first. nullopt: none does, see the notices.
+    // By any device, for a while: a volume may hold slots that only cost time. Those that need
+    // nobody first. nullopt: none does, see the notices.
     Outcome<std::optional<Credential>> by_any() {
         std::vector<const KeySlot*> slots;
         for (const KeySlot& slot : config_.slots) {
             if (volume::is_token(slot.kind)) slots.push_back(&slot);
         }
         std::ranges::stable_partition(slots, [](const KeySlot* s) { return !needs_somebody(*s); });
+        const auto end = std::chrono::steady_clock::now() + kPatience;
         for (const KeySlot* slot : slots) {
+            if (std::chrono::steady_clock::now() > end) break;
             auto found = by(*slot);
             if (found) return std::optional(std::move(*found));
             const FailureKind kind = found.error().kind;

@@ -24,6 +24,11 @@ class SystemdToken final : public Token {
         if (::access(program_.c_str(), X_OK) == 0) return "";
         return program_ + " is not there; install systemd 250 or later, or use another key";
     }
+    std::string missing_for(const volume::TokenBox& box) const override {
+        if (std::string why = missing(); !why.empty()) return why;
+        const auto may = check_user(volume::sealing_keys(box.sealed));
+        return may ? "" : may.error().sentence;
+    }
     Result<bool> wants_pin(const Choices&) const override { return false; }
 
     Result<Made> make(BytesN<16> volume_id, const Choices& choices, Bytes) override {

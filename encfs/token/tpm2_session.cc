@@ -23,12 +23,6 @@ std::string in_words(std::uint32_t seconds) {
                                  : std::to_string(seconds / kMinute) + " minutes";
 }
 
-// Of no name that the linker knows twice: wiped with the secret in it.
-struct Sensitive {
-    TPM2B_SENSITIVE_CREATE data{};
-    ~Sensitive() { crypto::wipe(std::as_writable_bytes(std::span(&data, 1))); }
-};
-
 }  // namespace
 
 TSS2_RC bare_code(TSS2_RC code) {
@@ -130,11 +124,11 @@ Result<SealedObject> Tpm::seal(Bytes secret, const Conditions& conditions,
     flush(trial);
     if (code != TSS2_RC_SUCCESS) return from_code(code, "make a policy");
 
-    Sensitive sensitive;
-    sensitive.data.sensitive.userAuth = authorization;
-    sensitive.data.sensitive.data.size = static_cast<UINT16>(secret.size());
-    std::ranges::copy(
-        secret, std::as_writable_bytes(std::span(sensitive.data.sensitive.data.buffer)).begin());
+    Locked<TPM2B_SENSITIVE_CREATE> sensitive;
+    sensitive->sensitive.userAuth = authorization;
+    sensitive->sensitive.data.size = static_cast<UINT16>(secret.size());
+    std::ranges::copy(secret,
+                      std::as_writable_bytes(std::span(sensitive->sensitive.data.buffer)).begin());
     const TPM2B_PUBLIC like = sealed_template(*policy, conditions.pin);
     const TPM2B_DATA outside{};
     const TPML_PCR_SELECTION none{};
@@ -143,9 +137,9 @@ Result<SealedObject> Tpm::seal(Bytes secret, const Conditions& conditions,
     TPM2B_PUBLIC* made_public = nullptr;
     code = start_session(TPM2_SE_HMAC, session);
     if (code == TSS2_RC_SUCCESS) {
-        code = Esys_Create(context_, primary_, session, ESYS_TR_NONE, ESYS_TR_NONE, &sensitive.data,
-                           &like, &outside, &none, &made_private, &made_public, nullptr, nullptr,
-                           nullptr);
+        code =
+            Esys_Create(context_, primary_, session, ESYS_TR_NONE, ESYS_TR_NONE, &*sensitive, &like,
+                        &outside, &none, &made_private, &made_public, nullptr, nullptr, nullptr);
     }
     const EsysPtr<TPM2B_PRIVATE> private_area(made_private);
     const EsysPtr<TPM2B_PUBLIC> public_area(made_public);

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <string>
+#include <type_traits>
 
 #include "encfs/token/token.h"
 
@@ -20,6 +21,22 @@ struct EsysFreed {
 };
 template <typename T>
 using EsysPtr = std::unique_ptr<T, EsysFreed>;
+
+// One of tpm2-tss's plain structures, zero filled, in locked memory, and wiped.
+template <typename T>
+class Locked {
+    static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= 16);
+
+  public:
+    Locked() : bytes_(sizeof(T)) {}
+    T& operator*() { return *at(); }
+    const T& operator*() const { return *at(); }
+    T* operator->() { return at(); }
+
+  private:
+    T* at() const { return reinterpret_cast<T*>(const_cast<std::byte*>(bytes_.bytes().data())); }
+    crypto::SecretBytes bytes_;
+};
 
 // What a policy asks for.
 struct Conditions {

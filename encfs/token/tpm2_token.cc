@@ -2,9 +2,9 @@
 // A secret sealed by a TPM: in the slot, and readable by that chip alone.
 #include <tss2/tss2_mu.h>
 
+#include <unistd.h>
+
 #include <algorithm>
-#include <cstdlib>
-#include <filesystem>
 
 #include "crypto/kdf.h"
 #include "encfs/token/tpm2_session.h"
@@ -16,23 +16,20 @@ std::unexpected<Error> fail(ErrorKind kind, std::string sentence) {
     return std::unexpected(Error{kind, std::move(sentence)});
 }
 
-// As FORMAT.md has it; wiped.
+// As FORMAT.md has it.
 class Authorization {
   public:
     explicit Authorization(Bytes pin) {
         if (pin.empty()) return;
         crypto::Key256 hash;
         crypto::hash256(pin, hash.mutable_bytes());
-        auth_.size = crypto::Key256::kSize;
-        std::ranges::copy(hash.bytes(), std::as_writable_bytes(std::span(auth_.buffer)).begin());
+        auth_->size = crypto::Key256::kSize;
+        std::ranges::copy(hash.bytes(), std::as_writable_bytes(std::span(auth_->buffer)).begin());
     }
-    ~Authorization() { crypto::wipe(std::as_writable_bytes(std::span(&auth_, 1))); }
-    Authorization(const Authorization&) = delete;
-    Authorization& operator=(const Authorization&) = delete;
-    const TPM2B_AUTH& get() const { return auth_; }
+    const TPM2B_AUTH& get() const { return *auth_; }
 
   private:
-    TPM2B_AUTH auth_{};
+    Locked<TPM2B_AUTH> auth_;
 };
 
 Result<ByteVector> to_bytes(const SealedObject& object) {
@@ -70,10 +67,13 @@ class Tpm2Token final : public Token {
     std::string missing() const override {
         constexpr std::string_view kDevice = "device:";
         if (!tcti_.starts_with(kDevice)) return "";
-        std::error_code error;
         const std::string path = tcti_.substr(kDevice.size());
-        if (std::filesystem::exists(path, error)) return "";
-        return "this machine has no TPM (" + path + "); use another key";
+        if (::access(path.c_str(), F_OK) != 0) {
+            return "this machine has no TPM (" + path + "); use another key";
+        }
+        if (::access(path.c_str(), R_OK | W_OK) == 0) return "";
+        return "the TPM (" + path +
+               ") is closed to you; let root add you to its group (tss), or use another key";
     }
     Result<bool> wants_pin(const Choices& choices) const override { return choices.pin; }
 
