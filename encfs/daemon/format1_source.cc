@@ -43,6 +43,12 @@ Outcome<void> Format1Source::unlock(const volume::OpeningSecret& secret) {
     return {};
 }
 
+std::optional<OpenedBy> Format1Source::opened_by() const {
+    if (!unlocked_) return std::nullopt;
+    return OpenedBy{unlocked_->config.volume_id, unlocked_->config.revision, unlocked_->slot,
+                    unlocked_->box_key.bytes()};
+}
+
 void Format1Source::mend(Log& log) {
     for (const std::string& notice : unlocked_->notices) {
         log.write(LogLevel::kWarning, "config", "{}", notice);

@@ -48,6 +48,11 @@ Failure wrong_secret(const volume::OpeningSecret& secret) {
         case volume::SlotKind::kRecovery:
             return {FailureKind::kWrongPassword,
                     "the recovery key is whole, but does not open " + where + "; give another"};
+        case volume::SlotKind::kSystemd:
+        case volume::SlotKind::kTpm2:
+        case volume::SlotKind::kFido2:
+            return {FailureKind::kWrongPassword, "what the device holds does not open " + where +
+                                                     "; give another key, then make that one anew"};
         default:
             return {FailureKind::kWrongPassword,
                     secret.slot ? "the password does not open " + where + "; try again"
@@ -153,8 +158,12 @@ Outcome<UnlockedVolume> VolumeOnDisk::unlock(const ConfigCopies& copies,
         if (!is_first && copy.text == copies.usable.front().text) break;
         auto opened = volume::open_slot(copy.config, secret);
         if (opened) {
-            return UnlockedVolume{copy.config, copy.text, std::move(opened->volume_key),
-                                  opened->slot, std::move(notices)};
+            return UnlockedVolume{copy.config,
+                                  copy.text,
+                                  std::move(opened->volume_key),
+                                  opened->slot,
+                                  std::move(opened->box_key),
+                                  std::move(notices)};
         }
         const Failure failure = opened.error().kind == volume::ErrorKind::kWrongPassword
                                     ? wrong_secret(secret)

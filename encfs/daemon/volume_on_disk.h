@@ -33,7 +33,8 @@ struct UnlockedVolume {
     volume::Config config;
     std::string text;
     crypto::Key256 volume_key;
-    std::uint32_t slot;  // that opened
+    std::uint32_t slot;      // that opened
+    crypto::Key256 box_key;  // of that slot
     std::vector<std::string> notices;
 };
 
