@@ -44,6 +44,10 @@ inline constexpr const char* kLongEntryPrefix = "extencfs.l.";
 inline constexpr const char* kLongSidePrefix = "extencfs.n.";
 inline constexpr const char* kTempPrefix = "extencfs.t.";
 inline constexpr const char* kLongSymlinkDir = "extencfs.s";  // in the root only
+// FORMAT.md "Rotation of keys"; in the root only.
+inline constexpr const char* kRotationName = "extencfs.rotation";
+inline constexpr const char* kRotationNewName = "extencfs.rotation.new";
+inline constexpr const char* kRotationKeepPrefix = "extencfs.r.";
 
 using FileId = ByteArray<16>;
 using DirId = ByteArray<16>;
