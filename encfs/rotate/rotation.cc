@@ -60,8 +60,16 @@ Outcome<Amount> Rotation::survey(Damages& damages, Progress& progress) {
     return survey_->amount;
 }
 
-Outcome<void> Rotation::mark_writing() {
-    return lock_.begin_writing();
+void Rotation::keep_root_times() {
+    // One that was cut short before its first or after its last step had changed them.
+    const auto left = Journal::read(disk_.fs(), disk_.root_fd());
+    const auto root = disk_.fs().stat(disk_.root_fd());
+    if (!left || !*left || !root) return;
+    const Before* before = (*left)->find(root->st_ino);
+    if (before == nullptr) return;
+    for (Before& record : survey_->records) {
+        if (record.ino == root->st_ino) record = *before;
+    }
 }
 
 Outcome<Notices> Rotation::write(const volume::Config& changed, const crypto::Key256& volume_key,
@@ -107,7 +115,7 @@ Outcome<Notices> Rotation::begin(const volume::OpeningSecret& secret,
 }
 
 Outcome<Amount> Rotation::resume(Damages& damages, Progress& progress) {
-    if (auto marked = mark_writing(); !marked) return std::unexpected(marked.error());
+    if (auto marked = lock_.begin_writing(); !marked) return std::unexpected(marked.error());
     if (auto mended = disk_.repair_config(unlocked_->text); !mended) {
         return std::unexpected(mended.error());
     }

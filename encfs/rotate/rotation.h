@@ -57,7 +57,7 @@ class Rotation {
     daemon::Outcome<daemon::Notices> write(const volume::Config& changed,
                                            const crypto::Key256& volume_key,
                                            const std::optional<volume::OpeningSecret>& check);
-    daemon::Outcome<void> mark_writing();
+    void keep_root_times();
     daemon::Outcome<daemon::Notices> end(bool reached_all);
 
     daemon::VolumeOnDisk disk_;

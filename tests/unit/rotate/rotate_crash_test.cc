@@ -31,7 +31,10 @@ void check_end(const RotatePlace& place, const volume::VolumeKeys& old_keys, con
         REQUIRE(!failed);
         CHECK(damages.count() == 0);
     }
-    CHECK(place.look(compare) == before);
+    Upper now = place.look(compare);
+    // The times of the root are kept from where the journal is in force, and given back last.
+    if (over || (*keys)->generations().size() == 1) now["/"] = before.at("/");
+    CHECK(difference(now, before) == "");
     CHECK(opened_by(place.path(), old_keys) == 0);
     CHECK(!place.derived(kOther));
 }
@@ -97,23 +100,36 @@ TEST_CASE("a rotation that has no room at any call is gone on with") {
     });
 }
 
+// A kill between two pages of one write.
 TEST_CASE("a rotation whose writes are torn is gone on with") {
-    // A kill between two pages of one write.
-    for (std::uint64_t n = 1; n < 60; ++n) {
-        INFO("write " << n);
+    std::vector<core::BorrowedLower::Write> writes;
+    {
         const RotatePlace place;
         place.fill();
-        const Upper before = place.look(Compare::kAll);
-        auto old_keys = place.derived();
-        REQUIRE(old_keys);
-        fake::FaultLowerFs fs;
-        // Lower offset 64 begins the contents: whole pages end 64 bytes earlier.
-        fs.tear_at(n, 4096 - 64, fake::Tear::Then::kDie);
-        (void)rotate_keys(fs, place.path());
-        const bool through = !fs.dead();
-        check_end(place, **old_keys, before, Compare::kAll);
-        if (through) break;
+        const auto real = lower::make_posix_lower_fs();
+        core::BorrowedLower::WriteLog log;
+        core::BorrowedLower fs(*real, &log);
+        REQUIRE(!rotate_keys(fs, place.path()));
+        writes = log.writes;
     }
+    int torn = 0;
+    for (std::size_t n = 1; n <= writes.size(); ++n) {
+        const auto& write = writes[n - 1];
+        for (std::uint64_t page = 4096 - write.offset % 4096; page < write.size; page += 4096) {
+            INFO("write " << n << " torn after " << page);
+            const RotatePlace place;
+            place.fill();
+            const Upper before = place.look(Compare::kAll);
+            auto old_keys = place.derived();
+            REQUIRE(old_keys);
+            fake::FaultLowerFs fs;
+            fs.tear_at(n, page, fake::Tear::Then::kDie);
+            REQUIRE(rotate_keys(fs, place.path()));
+            check_end(place, **old_keys, before, Compare::kAll);
+            ++torn;
+        }
+    }
+    CHECK(torn >= 5);
 }
 
 TEST_CASE("a rotation that loses power at any call is gone on with") {

@@ -150,15 +150,18 @@ class Seer {
         const auto first = first_of_.emplace(is.st_ino, path).first->second;
         std::string text = std::to_string(is.st_mode) + " " + std::to_string(is.st_uid) + " " +
                            std::to_string(S_ISDIR(is.st_mode) ? 0 : is.st_nlink) + " as " + first;
-        if (compare_ == Compare::kAll) {
-            for (const auto& time : {is.st_mtim, is.st_atim}) {
-                // Reading a symlink moves its access time.
-                if (&time == &is.st_atim && S_ISLNK(is.st_mode)) continue;
-                text += " " + std::to_string(time.tv_sec) + "." + std::to_string(time.tv_nsec);
-            }
+        if (compare_ != Compare::kNoTimes) {
+            text += " " + of(is.st_mtim);
+            // Reading a symlink moves its access time.
+            if (compare_ == Compare::kAccessTimesToo && !S_ISLNK(is.st_mode))
+                text += " " + of(is.st_atim);
             if (S_ISREG(is.st_mode)) text += " " + std::to_string(is.st_blocks) + " blocks";
         }
         seen_[path] = text + " " + more;
+    }
+
+    static std::string of(const struct timespec& time) {
+        return std::to_string(time.tv_sec) + "." + std::to_string(time.tv_nsec);
     }
 
     std::string contents(NodeId node, off_t size) {
@@ -194,6 +197,22 @@ class Seer {
 };
 
 }  // namespace
+
+std::string difference(const Upper& now, const Upper& before) {
+    std::string all;
+    for (const auto& [path, what] : before) {
+        const auto found = now.find(path);
+        if (found == now.end()) {
+            all += path + " is gone\n";
+        } else if (found->second != what) {
+            all += path + "\n  was " + what + "\n  is  " + found->second + "\n";
+        }
+    }
+    for (const auto& [path, what] : now) {
+        if (!before.contains(path)) all += path + " is new: " + what + "\n";
+    }
+    return all;
+}
 
 daemon::Outcome<std::unique_ptr<volume::VolumeKeys>> RotatePlace::derived(
     std::string_view password, daemon::InRotation rotation) const {

@@ -18,8 +18,12 @@
 namespace extencfs::test {
 
 // What is compared of each path besides names, contents, targets, modes and attributes.
-enum class Compare : std::uint8_t { kAll, kNoTimes };
+// Access times only where nothing but the rotation read anything.
+enum class Compare : std::uint8_t { kAccessTimesToo, kAll, kNoTimes };
 using Upper = std::map<std::string, std::string>;
+
+// In words; empty: there is none.
+std::string difference(const Upper& now, const Upper& before);
 
 class RotatePlace {
   public:

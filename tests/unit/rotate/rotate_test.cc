@@ -15,7 +15,7 @@ TEST_CASE("a rotation of keys keeps everything and leaves nothing under the old 
         const RotatePlace place;
         place.fill();
         const Upper before = place.look(Compare::kAll);
-        REQUIRE(before.size() == 16);
+        REQUIRE(before.size() == 15);
         auto old_keys = place.derived();
         REQUIRE(old_keys);
         CHECK(opened_by(place.path(), **old_keys) > 50);
@@ -31,7 +31,7 @@ TEST_CASE("a rotation of keys keeps everything and leaves nothing under the old 
         REQUIRE(new_keys);
         CHECK((*new_keys)->generations().size() == 1);
         CHECK(opened_by(place.path(), **new_keys) == opened);
-        CHECK(place.look(Compare::kAll) == before);
+        CHECK(difference(place.look(Compare::kAll), before) == "");
         CHECK(read_file(place.path(volume::kStateName)) == "clean\n");
         CHECK(read_file(place.keys().main) == read_file(place.keys().backup));
         CHECK(read_file(place.keys().main).find("key-rotation") == std::string::npos);
@@ -70,10 +70,10 @@ TEST_CASE("after a rotation the old configuration opens nothing, and the old key
 TEST_CASE("a volume can be rotated again and again, and written between") {
     const RotatePlace place;
     place.fill();
-    const Upper before = place.look(Compare::kAll);
+    const Upper before = place.look(Compare::kAccessTimesToo);
     const auto fs = lower::make_posix_lower_fs();
     for (int i = 0; i < 3; ++i) REQUIRE(!rotate_keys(*fs, place.path()));
-    CHECK(place.look(Compare::kAll) == before);
+    CHECK(difference(place.look(Compare::kAccessTimesToo), before) == "");
     place.with([](core::Filesystem& volume) {
         auto made = volume.create(core::kRootNode, "new", 0600, {});
         REQUIRE(made);
@@ -97,8 +97,10 @@ TEST_CASE("a rotation gives the new key further slots") {
         REQUIRE(rotation->unlock(secret) == 1U);
         REQUIRE(rotation->survey(damages, progress));
         CHECK(damages.count() == 0);
-        rotate::MoreSlot more{{.cost = crypto::kArgon2Least, .label = "fresh"},
-                              crypto::SecretBytes(bytes_of("fresh"))};
+        rotate::MoreSlot more;
+        more.slot.cost = crypto::kArgon2Least;
+        more.slot.label = "fresh";
+        more.secret = crypto::SecretBytes(bytes_of("fresh"));
         REQUIRE(rotation->begin(secret, std::move(more)));
         CHECK(rotation->was_begun());
         REQUIRE(rotation->run(1, damages, progress));
@@ -152,7 +154,7 @@ TEST_CASE("what opens under no key stays as it is, and is told") {
     REQUIRE(!rotate_keys(*fs, place.path(), &told));
     REQUIRE(told.count() == 1);
     CHECK(told.all()[0].what.find("1 fragments") != std::string::npos);
-    CHECK(place.look(Compare::kNoTimes) == damaged);
+    CHECK(difference(place.look(Compare::kNoTimes), damaged) == "");
 }
 
 TEST_CASE("attributes that do not fit an inode twice are rotated all the same") {
@@ -164,8 +166,8 @@ TEST_CASE("attributes that do not fit an inode twice are rotated all the same") 
         fake::FaultLowerFs fs;
         fs.fail_at(2, error, fake::Calls::named("set_xattr"));
         REQUIRE(!rotate_keys(fs, place.path()));
-        CHECK(place.look(Compare::kAll) == before);
+        CHECK(difference(place.look(Compare::kAll), before) == "");
         number += fs.count(fake::Calls::named("set_xattr"));
     }
-    CHECK(number > 8);
+    CHECK(number >= 8);
 }
