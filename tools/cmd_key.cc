@@ -134,6 +134,7 @@ void add_key_commands(CLI::App& root, int& exit_code) {
 
     add_key_change_commands(root, *key, exit_code);
     add_key_header_commands(*key, exit_code);
+    add_key_rotate_command(*key, exit_code);
 }
 
 }  // namespace extencfs::tools

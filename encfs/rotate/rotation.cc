@@ -101,7 +101,8 @@ Outcome<Notices> Rotation::begin(const volume::OpeningSecret& secret,
                                             more->secret.bytes());
         if (!added) return std::unexpected(daemon::slot_failure(added.error()));
     }
-    if (auto marked = mark_writing(); !marked) return std::unexpected(marked.error());
+    if (auto marked = lock_.begin_writing(); !marked) return std::unexpected(marked.error());
+    keep_root_times();
     auto journal =
         Journal::make(disk_.fs(), disk_.root_fd(), std::move(survey_->records), survey_->amount);
     survey_.reset();
