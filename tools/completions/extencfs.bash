@@ -30,7 +30,7 @@ _extencfs() {
         --kdf) options='auto interactive moderate sensitive' ;;
         --mode) options='auto optimized regular extfuse' ;;
         --transport) options='auto uring classic' ;;
-        --type) options='password keyfile recovery' ;;
+        --type | --add) options='password keyfile recovery' ;;
         -o) options='ro rw allow_other suid dev noexec noatime nonempty shared noxattr deny_root guard_lower fsname= idle= mode= transport= allow_uid= allow_gid= map_mb=' ;;
         --allow-uid)
             mapfile -t COMPREPLY < <(compgen -u -- "$current")
@@ -57,7 +57,7 @@ _extencfs() {
         key)
             for word in "${COMP_WORDS[@]:2:COMP_CWORD-2}"; do
                 case $word in
-                    list | add | change | remove | test | export-header | import-header)
+                    list | add | change | remove | rotate | test | export-header | import-header)
                         verb=$word
                         break
                         ;;
@@ -65,7 +65,7 @@ _extencfs() {
             done
             case $verb in
                 '')
-                    options='list add change remove test export-header import-header --help'
+                    options='list add change remove rotate test export-header import-header --help'
                     mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
                     return
                     ;;
@@ -73,6 +73,7 @@ _extencfs() {
                 add) options="$opening $fresh --type --label --help" ;;
                 change) options="$opening $fresh --slot --help" ;;
                 remove) options="$opening --slot --force --help" ;;
+                rotate) options="$opening $fresh --slot --add --label --jobs --leave-damaged --json --yes --help" ;;
                 test | import-header) options="$opening --slot --help" ;;
                 export-header) options='--help' ;;
             esac
