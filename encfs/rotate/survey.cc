@@ -81,10 +81,13 @@ class Look {
     }
 
     Outcome<void> file(const OpenDir& dir, const Item& item, const std::string& path) {
-        auto fd = tools_.fs.open(dir.fd.get(), item.entry, O_RDWR, 0);
+        // Whether it can be written; reading by that descriptor would move its access time.
+        auto writable = tools_.fs.open(dir.fd.get(), item.entry, O_RDWR, 0);
         // Its mode is lifted when its turn comes.
-        if (!fd && fd.error().value == EACCES) return {};
-        if (!fd) return cannot(path, "opened for writing", fd.error());
+        if (!writable && writable.error().value == EACCES) return {};
+        if (!writable) return cannot(path, "opened for writing", writable.error());
+        auto fd = tools_.fs.open(dir.fd.get(), item.entry, O_RDONLY, 0);
+        if (!fd) return cannot(path, "opened", fd.error());
         const auto opened = read_header(tools_, fd->get());
         if (!opened) return cannot(path, "read", opened.error());
         if (!*opened) {
