@@ -90,8 +90,8 @@ daemon::Outcome<std::string> opened_by(const KeyOptions& options) {
     const auto given = read_credential(options.unlock, options.directory);
     if (!given) return std::unexpected(given.error());
     const Progress progress("Deriving the key");
-    const auto unlocked = daemon::VolumeOnDisk::unlock(*copies, given->view(),
-                                                       daemon::InRotation::kAllowed);
+    const auto unlocked =
+        daemon::VolumeOnDisk::unlock(*copies, given->view(), daemon::InRotation::kAllowed);
     if (!unlocked) return std::unexpected(unlocked.error());
     for (const std::string& notice : unlocked->notices) tell_notice(notice);
     return slot_words(*volume::find_slot(unlocked->config, unlocked->slot));

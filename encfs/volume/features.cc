@@ -32,9 +32,7 @@ constexpr std::array kRules{
              return c.name_encoding != NameEncoding::kBase32Hex && has(c, kFeatureBase32Names);
          },
          "feature base32-names needs name_encoding base32hex"},
-    Rule{[](const Config& c) {
-             return c.generations.size() < 2 && has(c, kFeatureKeyRotation);
-         },
+    Rule{[](const Config& c) { return c.generations.size() < 2 && has(c, kFeatureKeyRotation); },
          "feature key-rotation needs two generations"},
 };
 
