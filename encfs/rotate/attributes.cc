@@ -14,6 +14,8 @@ namespace {
 
 // FORMAT.md "Rotation of keys": of one owner's attributes.
 const std::string kKeptPrefix = std::string(volume::kRotationKeepPrefix) + "x";
+// More than the attributes of any inode; whoever put more there gets nothing set.
+constexpr std::uint64_t kMostKept = std::uint64_t{64} << 20;
 constexpr const char* kKeptNew = "extencfs.t.rotation-x";
 
 bool is_no_room(int error) {
@@ -135,7 +137,7 @@ lower::Result<void> Attributes::take_from_root(const AttributeOwner& owner,
     if (!file) return std::unexpected(file.error());
     const auto is = fs.stat(file->get());
     if (!is) return std::unexpected(is.error());
-    ByteVector bytes(static_cast<std::size_t>(is->st_size));
+    ByteVector bytes(std::min<std::uint64_t>(static_cast<std::uint64_t>(is->st_size), kMostKept));
     const auto got = fs.pread(file->get(), bytes, 0);
     if (!got) return std::unexpected(got.error());
     std::vector<Sealed> all;

@@ -46,13 +46,14 @@ Outcome<void> Passes::clean_child(const Dir& dir, const Item& item) {
     if (!child) return std::unexpected(child.error());
     if (!*child) return {};
     const Dir& inner = (*child)->dir;
-    const auto& file = (*child)->id_file;
+    auto& file = (*child)->id_file;
     if (!file) return give_back(inner->fd.get(), inner->ino, inner->path);
     const auto number = tools_.now().number;
     if (file->dir.key_generation != number || !volume::all_zero(file->dir.next)) {
         auto put = write_id_file(tools_, *dir, *file, number, item.entry, {});
         if (!put) return cannot(inner->path, "written", put.error());
     }
+    file.reset();
     return clean_directory(inner);
 }
 

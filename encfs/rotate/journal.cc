@@ -97,6 +97,7 @@ lower::Result<Journal> Journal::make(lower::LowerFs& fs, int root_fd, std::vecto
     std::ranges::sort(records, {}, &Before::ino);
     const auto twice = std::ranges::unique(records, {}, &Before::ino);
     records.erase(twice.begin(), twice.end());
+    if (records.size() > kMostRecords) return std::unexpected(lower::Errno{EFBIG});
     const auto root = fs.stat(root_fd);
     if (!root) return std::unexpected(root.error());
     auto file = fs.open(root_fd, volume::kRotationNewName, O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -125,7 +126,10 @@ lower::Result<std::optional<Journal>> Journal::read(lower::LowerFs& fs, int root
     const auto own = fs.stat(file->get());
     const auto root = fs.stat(root_fd);
     if (!own || !root) return std::unexpected(own ? root.error() : own.error());
-    if (!S_ISREG(own->st_mode)) return std::nullopt;
+    constexpr std::size_t kMost = kHeader + kRecord * kMostRecords + kHash;
+    const bool possible =
+        S_ISREG(own->st_mode) && static_cast<std::uint64_t>(own->st_size) <= kMost;
+    if (!possible) return std::nullopt;
     ByteVector bytes(static_cast<std::size_t>(own->st_size));
     const auto got = fs.pread(file->get(), bytes, 0);
     if (!got) return std::unexpected(got.error());

@@ -20,6 +20,9 @@ struct Before {
 };
 Before before_of(const struct stat& is);
 
+// More inodes than this are refused: what is read into memory must have an end.
+constexpr std::size_t kMostRecords = std::size_t{1} << 25;
+
 // How much there is to do.
 struct Amount {
     std::uint64_t things = 0;  // names
@@ -29,7 +32,7 @@ struct Amount {
 // THREADS: const, any.
 class Journal {
   public:
-    // Written, synced, and in place of an older one. ERRORS: the errno.
+    // Written, synced, and in place of an older one. ERRORS: the errno; EFBIG above kMostRecords.
     static lower::Result<Journal> make(lower::LowerFs& fs, int root_fd, std::vector<Before> records,
                                        Amount amount);
     // nullopt: there is none, or it is not of this directory, or not whole.

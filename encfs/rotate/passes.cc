@@ -119,12 +119,14 @@ Outcome<void> Passes::seal_child(const Dir& dir, const Item& item, const std::st
         reached_all_ = false;
         return {};
     }
-    const auto& file = (*child)->id_file;
-    if (file && !tools_.is_now(file->keys)) {
+    auto& file = (*child)->id_file;
+    if (!file) return {};
+    if (!tools_.is_now(file->keys)) {
         auto put = write_id_file(tools_, *dir, *file, file->keys->number, item.entry, new_entry);
         if (!put) return cannot((*child)->dir->path, "written", put.error());
     }
-    return file ? seal_directory((*child)->dir) : Outcome<void>{};
+    file.reset();  // one descriptor for each level is enough
+    return seal_directory((*child)->dir);
 }
 
 Outcome<void> Passes::seal_symlink(const OpenDir& dir, const Item& item) {
@@ -186,6 +188,7 @@ Outcome<void> Passes::rename_in(const Dir& dir) {
             auto child = open_child(tools_, *dir, item, known_);
             if (!child) return std::unexpected(child.error());
             if (*child && (*child)->id_file) {
+                (*child)->id_file.reset();
                 if (auto done = rename_in((*child)->dir); !done) return done;
             }
         }

@@ -77,7 +77,9 @@ class Look {
         }
         auto child = open_child(tools_, dir, item, damages_);
         if (!child) return std::unexpected(child.error());
-        return *child ? directory(*(*child)->dir) : Outcome<void>{};
+        if (!*child) return {};
+        (*child)->id_file.reset();
+        return directory(*(*child)->dir);
     }
 
     Outcome<void> file(const OpenDir& dir, const Item& item, const std::string& path) {
