@@ -194,6 +194,35 @@ def refused_meanwhile(volume):
               f"a volume in rotation gave {done.returncode}: {done.stdout}{done.stderr}")
 
 
+def on_a_full_disk(rotations, volume, place):
+    """Without room, and with a little: it says so, and goes on once there is room."""
+    filler = os.path.join(place, "filler")
+    ends = []
+    for leave in (0, 64 << 10, 512 << 10):
+        with open(filler, "wb") as out:
+            size, step = 0, 1 << 28
+            while step >= 4096:
+                room = os.statvfs(place)
+                if room.f_bfree * room.f_frsize - step < leave:
+                    step //= 2
+                    continue
+                try:
+                    os.posix_fallocate(out.fileno(), size, step)
+                    size += step
+                except OSError:
+                    step //= 2
+            os.fsync(out.fileno())
+        process = rotations.start()
+        _, err = process.communicate(timeout=900)
+        ends.append((process.returncode, under_way(volume)))
+        if process.returncode:
+            lib.check(process.returncode in (1, 6, 24) and "No space left" in err, f"on a full disk: {err}")
+        os.unlink(filler)
+        rotations.finish()
+    print(f"on a full disk it ended with {ends} (code, under way)")
+    lib.check(any(code for code, _ in ends), "the disk was not full enough: the test tests nothing")
+
+
 def under_way(volume):
     with open(os.path.join(volume.lower, "extencfs.conf"), encoding="utf-8") as config:
         return "key-rotation" in config.read()
@@ -227,6 +256,8 @@ def run(options):
         daemon = volume.mount()
         shape = attributes(daemon.mountpoint)
         daemon.unmount()
+        if options.lower == "ext4":
+            on_a_full_disk(rotations, volume, place)
         killed = met = 0
         for _ in range(options.kills * 20):
             if killed == options.kills:
