@@ -60,16 +60,12 @@ Outcome<Amount> Rotation::survey(Damages& damages, Progress& progress) {
     return survey_->amount;
 }
 
-void Rotation::keep_root_times() {
-    // One that was cut short before its first or after its last step had changed them.
+Before Rotation::keep_root_times() {
+    Before& root = survey_->records.front();  // a survey begins with it
+    // A rotation that was cut short before its first or after its last step had changed them.
     const auto left = Journal::read(disk_.fs(), disk_.root_fd());
-    const auto root = disk_.fs().stat(disk_.root_fd());
-    if (!left || !*left || !root) return;
-    const Before* before = (*left)->find(root->st_ino);
-    if (before == nullptr) return;
-    for (Before& record : survey_->records) {
-        if (record.ino == root->st_ino) record = *before;
-    }
+    if (const Before* before = left && *left ? (*left)->find(root.ino) : nullptr) root = *before;
+    return root;
 }
 
 Outcome<Notices> Rotation::write(const volume::Config& changed, const crypto::Key256& volume_key,
@@ -102,11 +98,15 @@ Outcome<Notices> Rotation::begin(const volume::OpeningSecret& secret,
         if (!added) return std::unexpected(daemon::slot_failure(added.error()));
     }
     if (auto marked = lock_.begin_writing(); !marked) return std::unexpected(marked.error());
-    keep_root_times();
+    const Before root_before = keep_root_times();
     auto journal =
         Journal::make(disk_.fs(), disk_.root_fd(), std::move(survey_->records), survey_->amount);
     survey_.reset();
-    if (!journal) return cannot("extencfs.rotation", "written", journal.error());
+    if (!journal) {
+        // Nothing was changed then, nor are the root's times to be.
+        (void)restore(disk_.fs(), disk_.root_fd(), root_before);
+        return cannot("extencfs.rotation", "written", journal.error());
+    }
     journal_ = std::move(*journal);
     const volume::OpeningSecret same(secret.kind, secret.bytes, unlocked_->slot);
     auto written = write(begun->config, begun->volume_key, same);

@@ -57,7 +57,8 @@ class Rotation {
     daemon::Outcome<daemon::Notices> write(const volume::Config& changed,
                                            const crypto::Key256& volume_key,
                                            const std::optional<volume::OpeningSecret>& check);
-    void keep_root_times();
+    // REQUIRES: survey(). Returns what the root had before anything of a rotation was done.
+    Before keep_root_times();
     daemon::Outcome<daemon::Notices> end(bool reached_all);
 
     daemon::VolumeOnDisk disk_;

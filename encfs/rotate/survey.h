@@ -9,7 +9,7 @@
 namespace extencfs::rotate {
 
 struct Survey {
-    std::vector<Before> records;
+    std::vector<Before> records;  // the root first
     Amount amount;
 };
 // What opens under no key is told to `damages`; contents are not read. ERRORS: kOther (something

@@ -202,15 +202,12 @@ def on_a_full_disk(rotations, volume, place):
         with open(filler, "wb") as out:
             size, step = 0, 1 << 28
             while step >= 4096:
-                room = os.statvfs(place)
-                if room.f_bfree * room.f_frsize - step < leave:
-                    step //= 2
-                    continue
                 try:
                     os.posix_fallocate(out.fileno(), size, step)
                     size += step
                 except OSError:
                     step //= 2
+            os.ftruncate(out.fileno(), size - leave)
             os.fsync(out.fileno())
         process = rotations.start()
         _, err = process.communicate(timeout=900)
