@@ -95,7 +95,8 @@ daemon::Outcome<std::string> opened_by(const KeyOptions& options) {
                                        options.directory, Search::kWhatIsNamed);
     if (!given) return std::unexpected(given.error());
     const Progress progress("Deriving the key");
-    const auto unlocked = daemon::VolumeOnDisk::unlock(*copies, given->view());
+    const auto unlocked =
+        daemon::VolumeOnDisk::unlock(*copies, given->view(), daemon::InRotation::kAllowed);
     if (!unlocked) return std::unexpected(unlocked.error());
     for (const std::string& notice : unlocked->notices) tell_notice(notice);
     return slot_words(*volume::find_slot(unlocked->config, unlocked->slot));
@@ -139,6 +140,7 @@ void add_key_commands(CLI::App& root, int& exit_code) {
 
     add_key_change_commands(root, *key, exit_code);
     add_key_header_commands(*key, exit_code);
+    add_key_rotate_command(*key, exit_code);
 }
 
 }  // namespace extencfs::tools

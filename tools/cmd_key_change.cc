@@ -46,7 +46,8 @@ const std::map<std::string, SlotKind> kTypes{
 
 constexpr const char* kNotErased =
     "exports, backups, snapshots, what an SSD has not erased yet.\n"
-    "Whoever opened the volume once may have kept its inner key; only a new volume changes that.\n";
+    "Whoever opened the volume once may have kept its inner key; 'extencfs key rotate' changes "
+    "that.\n";
 
 // A volume that is held, and its lower file system.
 struct Opened {

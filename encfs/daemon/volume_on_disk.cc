@@ -12,6 +12,7 @@
 #include "crypto/encoding.h"
 #include "crypto/random.h"
 #include "encfs/daemon/config_change.h"
+#include "encfs/volume/rotation.h"
 #include "encfs/volume/slots.h"
 
 namespace extencfs::daemon {
@@ -86,6 +87,12 @@ Failure cannot_write(const std::string& name, int error) {
 
 }  // namespace
 
+Outcome<void> refuse_rotation(const volume::Config& config, const std::string& path) {
+    if (!volume::is_rotating(config)) return {};
+    return fail(FailureKind::kKeySlot, "the keys of ", path,
+                " are being rotated; run 'extencfs key rotate' on it to go on with that");
+}
+
 Outcome<VolumeOnDisk> VolumeOnDisk::open(lower::LowerFs& fs, const std::string& path) {
     // Not through LowerFs: this is the one path that the user gives, symlinks and all.
     lower::Fd root(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -147,7 +154,12 @@ Outcome<ConfigCopies> VolumeOnDisk::read_config() const {
 }
 
 Outcome<UnlockedVolume> VolumeOnDisk::unlock(const ConfigCopies& copies,
-                                             const volume::OpeningSecret& secret) {
+                                             const volume::OpeningSecret& secret,
+                                             InRotation rotation) {
+    if (rotation == InRotation::kRefused) {
+        auto whole = refuse_rotation(copies.usable.front().config, "this volume");
+        if (!whole) return std::unexpected(whole.error());
+    }
     if (auto there = check_named_slot(copies.usable.front().config, secret); !there) {
         return std::unexpected(there.error());
     }

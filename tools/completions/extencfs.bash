@@ -31,6 +31,7 @@ _extencfs() {
         --mode) options='auto optimized regular extfuse' ;;
         --transport) options='auto uring classic' ;;
         --type) options='password keyfile recovery systemd tpm2 fido2' ;;
+        --add) options='password keyfile recovery' ;;
         --with-key) options='host tpm2 host+tpm2' ;;
         -o) options='ro rw allow_other suid dev noexec noatime nonempty shared noxattr deny_root guard_lower fsname= idle= mode= transport= allow_uid= allow_gid= map_mb=' ;;
         --allow-uid)
@@ -59,7 +60,7 @@ _extencfs() {
         key)
             for word in "${COMP_WORDS[@]:2:COMP_CWORD-2}"; do
                 case $word in
-                    list | add | change | remove | test | export-header | import-header)
+                    list | add | change | remove | rotate | test | export-header | import-header)
                         verb=$word
                         break
                         ;;
@@ -67,7 +68,7 @@ _extencfs() {
             done
             case $verb in
                 '')
-                    options='list add change remove test export-header import-header --help'
+                    options='list add change remove rotate test export-header import-header --help'
                     mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
                     return
                     ;;
@@ -75,6 +76,7 @@ _extencfs() {
                 add) options="$opening $fresh --type --label --with-key --pcrs --pin --token-only --help" ;;
                 change) options="$opening $fresh --slot --token-only --help" ;;
                 remove) options="$opening --slot --force --token-only --help" ;;
+                rotate) options="$opening $fresh --slot --add --label --jobs --leave-damaged --json --yes --help" ;;
                 test) options="$opening --slot --token-only --help" ;;
                 import-header) options="$opening --slot --help" ;;
                 export-header) options='--help' ;;
