@@ -78,7 +78,6 @@ class InPlaceCopy {
     // in_place_directories.cc
     void make_directories();
     void make_directory(std::size_t parent, Listed one);
-    core::Result<Found> made_directory(core::NodeId parent, const std::string& name);
     void record_directories();
     void finish_directories();
     void finish_directory(Directory& directory);

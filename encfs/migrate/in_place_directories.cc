@@ -3,15 +3,13 @@
 #include <cerrno>
 #include <ranges>
 
+#include "encfs/migrate/directory_copy.h"
 #include "encfs/migrate/in_place_copy.h"
 #include "encfs/migrate/node_compare.h"
 
 namespace extencfs::migrate {
 namespace {
 
-using daemon::FailureKind;
-
-constexpr mode_t kWhileCopied = 0700;
 constexpr const char* kDefaultAcl = "system.posix_acl_default";
 
 }  // namespace
@@ -50,7 +48,7 @@ void InPlaceCopy::make_directories() {
 
 void InPlaceCopy::make_directory(std::size_t parent, Listed one) {
     std::string path = join(directories_[parent].path, one.name);
-    auto made = made_directory(directories_[parent].made->id(), one.name);
+    auto made = make_directory_again(volumes_.to, directories_[parent].made->id(), one.name);
     if (!made) {
         stop(path, made.error());
         return;
@@ -59,29 +57,6 @@ void InPlaceCopy::make_directory(std::size_t parent, Listed one) {
                             std::make_shared<const NodeRef>(std::move(made->node)), parent,
                             directories_[parent].depth + 1, std::move(one.name), std::move(path),
                             one.attr});
-}
-
-core::Result<Found> InPlaceCopy::made_directory(core::NodeId parent, const std::string& name) {
-    core::Filesystem& to = volumes_.to;
-    // An empty one is made again: it may have lost what the name of a longer one is kept in.
-    // Another was durable before anything was made in it.
-    (void)to.rmdir(parent, name);
-    auto there = find(to, parent, name);
-    if (there && S_ISDIR(there->attr.st_mode)) {
-        // An earlier run may have come as far as its mode.
-        if ((there->attr.st_mode & kWhileCopied) == kWhileCopied) return there;
-        core::AttrChange change;
-        change.mode_set = true;
-        change.mode = (there->attr.st_mode & 07777) | kWhileCopied;
-        if (auto r = to.setattr(there->node.id(), change); !r) return std::unexpected(r.error());
-        return there;
-    }
-    if (there) {
-        if (auto r = to.unlink(parent, name); !r) return std::unexpected(r.error());
-    }
-    auto made = to.mkdir(parent, name, kWhileCopied, {});
-    if (!made) return std::unexpected(made.error());
-    return Found{NodeRef(to, made->node), made->attr};
 }
 
 // Before anything is removed, which changes the times of directories.

@@ -4,13 +4,14 @@
 #include <cerrno>
 #include <ranges>
 
+#include "encfs/migrate/directory_copy.h"
+
 namespace extencfs::migrate {
 namespace {
 
 using daemon::fail;
 using daemon::FailureKind;
 
-constexpr mode_t kWhileCopied = 0700;
 constexpr const char* kDefaultAcl = "system.posix_acl_default";
 
 std::unexpected<daemon::Failure> cannot_write(const std::string& path, const core::Error& error) {
@@ -105,7 +106,9 @@ core::Result<void> TreeCopy::copy_directory(const Directory& directory) {
 }
 
 void TreeCopy::take_directory(const Directory& parent, Listed one, std::string path) {
-    auto made = make_directory(parent.made->id(), one.name);
+    auto made = fresh_ == Fresh::kNo
+                    ? make_directory_again(volumes_.to, parent.made->id(), one.name)
+                    : make_directory(volumes_.to, parent.made->id(), one.name);
     if (!made) {
         auto failure = cannot_write(path, made.error());
         stop_.because(std::move(failure.error()));
@@ -114,32 +117,6 @@ void TreeCopy::take_directory(const Directory& parent, Listed one, std::string p
     waiting_.push_back({std::make_shared<const NodeRef>(std::move(one.node)),
                         std::make_shared<const NodeRef>(std::move(made->node)), one.attr,
                         std::move(path), parent.depth + 1});
-}
-
-core::Result<Found> TreeCopy::make_directory(core::NodeId parent, const std::string& name) {
-    core::Filesystem& to = volumes_.to;
-    if (fresh_ == Fresh::kNo) {
-        // An empty one is made again: it may have lost what the name of a longer one is kept in.
-        // Another was durable before anything was made in it.
-        (void)to.rmdir(parent, name);
-        auto there = find(to, parent, name);
-        if (there && S_ISDIR(there->attr.st_mode)) {
-            // An earlier run may have come as far as its mode.
-            if ((there->attr.st_mode & kWhileCopied) == kWhileCopied) return there;
-            core::AttrChange change;
-            change.mode_set = true;
-            change.mode = (there->attr.st_mode & 07777) | kWhileCopied;
-            if (auto r = to.setattr(there->node.id(), change); !r)
-                return std::unexpected(r.error());
-            return there;
-        }
-        if (there) {
-            if (auto r = to.unlink(parent, name); !r) return std::unexpected(r.error());
-        }
-    }
-    auto made = to.mkdir(parent, name, kWhileCopied, {});
-    if (!made) return std::unexpected(made.error());
-    return Found{NodeRef(to, made->node), made->attr};
 }
 
 bool TreeCopy::is_there(core::NodeId directory, const Listed& one) {

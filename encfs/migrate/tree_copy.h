@@ -65,7 +65,6 @@ class TreeCopy {
 
     core::Result<void> copy_directory(const Directory& directory);
     void take_directory(const Directory& parent, Listed one, std::string path);
-    core::Result<Found> make_directory(core::NodeId parent, const std::string& name);
     // Whether it is there as an earlier run made it.
     bool is_there(core::NodeId directory, const Listed& one);
     void copy_file(const File& file);

@@ -102,15 +102,8 @@ TEST_CASE("a mount of an EncFS volume does not keep the key that the password gi
     const auto fs = lower::make_posix_lower_fs();
     auto disk = VolumeOnDisk::open(*fs, dir.path());
     REQUIRE(disk);
-    legacy::Config choice;
-    choice.creator = "test";
-    choice.sub_version = 20100713;
-    choice.cipher = {"ssl/aes", 3, 0, 2};
-    choice.naming = {"nameio/block", 4, 0, 2};
-    choice.key_bits = 192;
-    choice.block_size = 1024;
+    legacy::Config choice = extencfs::test::cheap_encfs(192);
     choice.unique_iv = true;
-    choice.kdf_ms = 1;
     auto made = new_legacy_volume(choice, kPassword);
     REQUIRE(made);
     made->secret = {};

@@ -33,15 +33,7 @@ struct Place {
         REQUIRE(set_legacy_password(changed, secret->bytes(), bytes_of("new")));
     }
     static LegacyConfig make() {
-        legacy::Config choice;
-        choice.creator = "test";
-        choice.sub_version = 20100713;
-        choice.cipher = {"ssl/aes", 3, 0, 2};
-        choice.naming = {"nameio/block", 4, 0, 2};
-        choice.key_bits = 128;
-        choice.block_size = 1024;
-        choice.kdf_ms = 1;
-        auto made = new_legacy_volume(choice, kPassword);
+        auto made = new_legacy_volume(extencfs::test::cheap_encfs(128), kPassword);
         REQUIRE(made);
         return std::move(made->config);
     }
