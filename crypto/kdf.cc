@@ -36,6 +36,8 @@ constexpr std::string_view label_text(KeyPurpose purpose) {
             return "x1.file";
         case KeyPurpose::kBlockGroup:
             return "x1.group";
+        case KeyPurpose::kTokenWrap:
+            return "x1.token";
     }
     return {};
 }

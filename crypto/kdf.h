@@ -23,6 +23,7 @@ enum class KeyPurpose : std::uint8_t {
     kSymlink,         // generation key -> symlink targets
     kFile,            // content root -> file key (context: file id, cut, cipher)
     kBlockGroup,      // file key -> key of a group of blocks (context: group number)
+    kTokenWrap,       // secret that a device holds -> wraps the volume key in its slot
 };
 
 // The 16-byte personalisation of a purpose: "x1." + a short name, zero padded.

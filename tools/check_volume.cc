@@ -50,7 +50,7 @@ Outcome<void> CheckedVolume::may_repair(const std::string& directory) const {
 
 Outcome<std::unique_ptr<CheckedVolume>> CheckedVolume::open(
     const std::string& directory, const daemon::LegacyChoices& legacy, CheckMode mode,
-    const std::function<Outcome<daemon::Credential>()>& read_password) {
+    const std::function<Outcome<daemon::Credential>(const volume::Config*)>& read_password) {
     if (auto hardened = daemon::harden_process(); !hardened)
         return std::unexpected(hardened.error());
     const Use use = mode == CheckMode::kRepair ? Use::kWrite : Use::kRead;
@@ -67,7 +67,7 @@ Outcome<std::unique_ptr<CheckedVolume>> CheckedVolume::open(
     }
     auto held = volume->source_->reserve(!volume->repair_, volume->in_use_);
     if (!held) return std::unexpected(held.error());
-    const auto given = read_password();
+    const auto given = read_password(volume->source_->config());
     if (!given) return std::unexpected(given.error());
     if (auto opened = volume->source_->unlock(given->view()); !opened)
         return std::unexpected(opened.error());

@@ -25,7 +25,8 @@ class CheckedVolume {
     // be written. ERRORS: those of a mount; kUnsupported, kCipherDir.
     static daemon::Outcome<std::unique_ptr<CheckedVolume>> open(
         const std::string& directory, const daemon::LegacyChoices& legacy, CheckMode mode,
-        const std::function<daemon::Outcome<daemon::Credential>()>& read_password);
+        const std::function<daemon::Outcome<daemon::Credential>(const volume::Config*)>&
+            read_password);
 
     bool is_encfs() const { return source_->is_encfs(); }
     // Somebody writes it while it is looked at.

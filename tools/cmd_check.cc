@@ -8,6 +8,7 @@
 #include "tools/confirm.h"
 #include "tools/key_source.h"
 #include "tools/progress.h"
+#include "tools/token_source.h"
 
 namespace extencfs::tools {
 namespace {
@@ -142,7 +143,9 @@ class CheckRun {
 ExitCode run(const CheckOptions& options) {
     auto volume = CheckedVolume::open(
         options.directory, options.legacy, options.repair ? CheckMode::kRepair : CheckMode::kLook,
-        [&options] { return read_credential(options.unlock, options.directory); });
+        [&options](const volume::Config* config) {
+            return find_credential(options.unlock, config, options.directory);
+        });
     if (!volume) return tell(volume.error());
     const auto done = CheckRun(options, **volume).run();
     return done ? *done : tell(done.error());
@@ -156,6 +159,7 @@ void add_check(CLI::App& root, int& exit_code) {
         "check", "Read everything in a volume and tell what is damaged, without mounting it");
     add_unlock_options(*command, options->unlock);
     add_slot_option(*command, options->unlock);
+    add_token_option(*command, options->unlock);
     command
         ->add_option("-c,--config", options->legacy.config_file,
                      "Of an EncFS volume: its configuration, where it is not in CIPHERDIR")

@@ -12,6 +12,7 @@
 #include "encfs/volume/format.h"
 #include "tools/command.h"
 #include "tools/encfs_info.h"
+#include "tools/token_words.h"
 
 namespace extencfs::tools {
 namespace {
@@ -24,7 +25,7 @@ struct InfoOptions {
 };
 
 Json kdf_json(const volume::KeySlot& slot) {
-    if (slot.kind == volume::SlotKind::kForeign) return nullptr;
+    if (slot.kind == volume::SlotKind::kForeign || volume::is_token(slot.kind)) return nullptr;
     return {{"name", "argon2id"},
             {"memory_kib", slot.cost.memory_kib},
             {"passes", slot.cost.passes},
@@ -32,8 +33,13 @@ Json kdf_json(const volume::KeySlot& slot) {
 }
 
 Json slot_json(const volume::KeySlot& slot) {
-    return {{"id", slot.id},           {"kind", slot.kind_name},  {"label", slot.label},
-            {"created", slot.created}, {"changed", slot.changed}, {"kdf", kdf_json(slot)}};
+    return {{"id", slot.id},
+            {"kind", slot.kind_name},
+            {"label", slot.label},
+            {"created", slot.created},
+            {"changed", slot.changed},
+            {"kdf", kdf_json(slot)},
+            {"token", token_json(slot)}};
 }
 
 Json info_json(const std::string& path, const daemon::ConfigCopies& copies,
@@ -79,6 +85,10 @@ void print_text(const Json& info) {
         std::printf("  %-3u %s \"%s\", ", slot.at("id").get<unsigned>(),
                     slot.at("kind").get<std::string>().c_str(),
                     daemon::printable(slot.at("label").get<std::string>()).c_str());
+        if (!slot.at("token").is_null()) {
+            std::printf("held by a device or service ('extencfs key list')\n");
+            continue;
+        }
         if (kdf.is_null()) {
             std::printf("of a kind that this version does not know\n");
             continue;

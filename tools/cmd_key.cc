@@ -16,6 +16,8 @@
 #include "tools/command.h"
 #include "tools/key_source.h"
 #include "tools/progress.h"
+#include "tools/token_source.h"
+#include "tools/token_words.h"
 
 namespace extencfs::tools {
 namespace {
@@ -34,7 +36,7 @@ bool is_openable(const volume::KeySlot& slot) {
 
 Json slot_json(const volume::KeySlot& slot) {
     Json kdf;
-    if (is_openable(slot)) {
+    if (is_openable(slot) && !volume::is_token(slot.kind)) {
         kdf = {{"name", "argon2id"},
                {"memory_kib", slot.cost.memory_kib},
                {"passes", slot.cost.passes},
@@ -46,11 +48,13 @@ Json slot_json(const volume::KeySlot& slot) {
             {"created", slot.created},
             {"changed", slot.changed},
             {"kdf", std::move(kdf)},
-            {"known", is_openable(slot)}};
+            {"known", is_openable(slot)},
+            {"token", token_json(slot)}};
 }
 
 std::string kdf_words(const volume::KeySlot& slot) {
     if (!is_openable(slot)) return "not known to this version";
+    if (volume::is_token(slot.kind)) return token_words(slot);
     return fmt::format("argon2id {} MiB, {} passes, {} lanes", slot.cost.memory_kib / 1024,
                        slot.cost.passes, slot.cost.lanes);
 }
@@ -87,10 +91,12 @@ daemon::Outcome<std::string> opened_by(const KeyOptions& options) {
     if (!disk) return std::unexpected(disk.error());
     const auto copies = disk->read_config();
     if (!copies) return std::unexpected(copies.error());
-    const auto given = read_credential(options.unlock, options.directory);
+    const auto given = find_credential(options.unlock, &copies->usable.front().config,
+                                       options.directory, Search::kWhatIsNamed);
     if (!given) return std::unexpected(given.error());
     const Progress progress("Deriving the key");
-    const auto unlocked = daemon::VolumeOnDisk::unlock(*copies, given->view());
+    const auto unlocked =
+        daemon::VolumeOnDisk::unlock(*copies, given->view(), daemon::InRotation::kAllowed);
     if (!unlocked) return std::unexpected(unlocked.error());
     for (const std::string& notice : unlocked->notices) tell_notice(notice);
     return slot_words(*volume::find_slot(unlocked->config, unlocked->slot));
@@ -127,12 +133,14 @@ void add_key_commands(CLI::App& root, int& exit_code) {
     auto* trial = key->add_subcommand("test", "Tell whether a key opens the volume, and which");
     add_unlock_options(*trial, tested->unlock);
     add_slot_option(*trial, tested->unlock);
+    add_token_option(*trial, tested->unlock);
     trial->add_option("CIPHERDIR", tested->directory, "The volume")->required();
     trial->footer("Example:\n  extencfs key test --recovery - ~/.vault");
     trial->callback([tested, &exit_code] { exit_code = test(*tested); });
 
     add_key_change_commands(root, *key, exit_code);
     add_key_header_commands(*key, exit_code);
+    add_key_rotate_command(*key, exit_code);
 }
 
 }  // namespace extencfs::tools

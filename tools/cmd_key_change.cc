@@ -9,13 +9,16 @@
 #include "encfs/daemon/legacy_key.h"
 #include "encfs/daemon/legacy_on_disk.h"
 #include "encfs/lower/lower_fs.h"
+#include "encfs/token/key_cache.h"
 #include "encfs/volume/format.h"
 #include "tools/cmd_key.h"
 #include "tools/command.h"
 #include "tools/confirm.h"
 #include "tools/key_source.h"
 #include "tools/new_key.h"
+#include "tools/new_token.h"
 #include "tools/progress.h"
+#include "tools/token_source.h"
 
 namespace extencfs::tools {
 namespace {
@@ -28,6 +31,7 @@ using volume::SlotKind;
 struct ChangeOptions {
     UnlockOptions unlock;
     NewKeyOptions fresh;
+    NewTokenOptions token;
     std::string type = "password";
     std::string label;
     std::string directory;
@@ -35,13 +39,15 @@ struct ChangeOptions {
     bool force = false;
 };
 
-const std::map<std::string, SlotKind> kTypes{{"password", SlotKind::kPassword},
-                                             {"keyfile", SlotKind::kKeyfile},
-                                             {"recovery", SlotKind::kRecovery}};
+const std::map<std::string, SlotKind> kTypes{
+    {"password", SlotKind::kPassword}, {"keyfile", SlotKind::kKeyfile},
+    {"recovery", SlotKind::kRecovery}, {"systemd", SlotKind::kSystemd},
+    {"tpm2", SlotKind::kTpm2},         {"fido2", SlotKind::kFido2}};
 
 constexpr const char* kNotErased =
     "exports, backups, snapshots, what an SSD has not erased yet.\n"
-    "Whoever opened the volume once may have kept its inner key; only a new volume changes that.\n";
+    "Whoever opened the volume once may have kept its inner key; 'extencfs key rotate' changes "
+    "that.\n";
 
 // A volume that is held, and its lower file system.
 struct Opened {
@@ -60,7 +66,8 @@ Outcome<Opened> open_editor(const ChangeOptions& options) {
         return fail(FailureKind::kKeySlot, "the volume has no key slot ",
                     std::to_string(options.slot), "; 'extencfs key list' shows those it has");
     }
-    const auto given = read_credential(options.unlock, options.directory);
+    const auto given =
+        find_credential(options.unlock, &editor->config(), options.directory, Search::kWhatIsNamed);
     if (!given) return std::unexpected(given.error());
     const Progress progress("Deriving the key");
     const auto slot = editor->unlock(given->view());
@@ -74,17 +81,33 @@ void say(const char* done, const volume::KeySlot& slot, const daemon::Notices& n
     std::printf("%s %s.\n", done, slot_words(slot).c_str());
 }
 
+// A key that is kept opens nothing any more once the revision has changed; an older configuration
+// that is put back must not find it.
+void forget_kept(const volume::Config& config) {
+    if (const auto done = token::forget_key(config.volume_id); !done) {
+        tell_notice(done.error().sentence);
+    }
+}
+
 // What was made for a key that did not come to be in force is told: it may be in the way.
 void tell_made(const NewKey& key) {
     if (!key.made.empty()) tell_notice(key.made + " was made and is left there");
 }
 
 Outcome<void> add_key(const ChangeOptions& options) {
-    auto opened = open_editor(options);
-    if (!opened) return std::unexpected(opened.error());
     volume::NewSlot slot;
     slot.kind = kTypes.at(options.type);
     slot.label = options.label.empty() ? options.type : options.label;
+    if (auto fit = check_new_token(slot.kind, options.token); !fit) return fit;
+    auto opened = open_editor(options);
+    if (!opened) return std::unexpected(opened.error());
+    if (volume::is_token(slot.kind)) {
+        if (auto fit = check_new_key(slot.kind, options.fresh); !fit) return fit;
+        const auto added = add_token(opened->editor, slot, options.token, options.directory);
+        if (!added) return std::unexpected(added.error());
+        say("Added", *volume::find_slot(opened->editor.config(), added->slot), added->notices);
+        return {};
+    }
     auto key = make_new_key(slot.kind, options.fresh, options.directory);
     if (!key) return std::unexpected(key.error());
     const auto added = [&] {
@@ -118,19 +141,28 @@ Outcome<void> change_key(const ChangeOptions& options) {
         tell_made(*key);
         return std::unexpected(changed.error());
     }
+    forget_kept(opened->editor.config());
     say("Changed", *volume::find_slot(opened->editor.config(), id), changed->notices);
     std::printf("What opened it before opens it in copies elsewhere only: %s", kNotErased);
     return {};
 }
 
-Outcome<void> confirm_end(const ChangeOptions& options) {
+Outcome<void> confirm_end(const ChangeOptions& options, const volume::Config& config) {
+    const bool devices_stay = volume::openable_slots(config) > 1;
+    if (!options.force && devices_stay) {
+        return fail(FailureKind::kKeySlot, "key slot ", std::to_string(options.slot),
+                    " is the last that needs no device, and without that device nobody could open "
+                    "the volume; add a recovery key first, or give --force");
+    }
     if (!options.force) {
         return fail(FailureKind::kKeySlot, "key slot ", std::to_string(options.slot),
                     " is the last that opens the volume; add another first, or give --force to "
                     "make its files unreadable for ever");
     }
     const auto agreed = confirm_word(
-        "Without this key nobody can ever read the files in " + options.directory + " again.",
+        (devices_stay ? "Without this key, and once its devices are lost or cleared, nobody can "
+                      : "Without this key nobody can ") +
+            ("ever read the files in " + options.directory + " again."),
         "unreadable");
     if (!agreed) return std::unexpected(agreed.error());
     if (*agreed) return {};
@@ -142,11 +174,14 @@ Outcome<void> remove_key(const ChangeOptions& options) {
     if (!opened) return std::unexpected(opened.error());
     const volume::Config& config = opened->editor.config();
     const volume::KeySlot before = *volume::find_slot(config, options.slot);
-    if (before.kind != SlotKind::kForeign && volume::openable_slots(config) == 1) {
-        if (auto agreed = confirm_end(options); !agreed) return agreed;
+    const bool of_people = before.kind != SlotKind::kForeign && !volume::is_token(before.kind);
+    const bool last = before.kind != SlotKind::kForeign && volume::openable_slots(config) == 1;
+    if (last || (of_people && volume::slots_of_people(config) == 1)) {
+        if (auto agreed = confirm_end(options, config); !agreed) return agreed;
     }
     const auto removed = opened->editor.remove(options.slot);
     if (!removed) return std::unexpected(removed.error());
+    forget_kept(opened->editor.config());
     say("Removed", before, removed->notices);
     std::printf("It is still in copies elsewhere: %s", kNotErased);
     return {};
@@ -206,6 +241,7 @@ CLI::App* add(CLI::App& above, int& exit_code, const char* name, const char* wha
               const std::shared_ptr<ChangeOptions>& options) {
     auto* command = above.add_subcommand(name, what);
     add_unlock_options(*command, options->unlock);
+    add_token_option(*command, options->unlock);
     command->add_option("CIPHERDIR", options->directory, "The volume")->required();
     command->callback([options, verb, &exit_code] {
         const auto done = verb(*options);
@@ -231,12 +267,15 @@ void add_change(CLI::App& above, int& exit_code, const char* name, const char* w
 void add_key_change_commands(CLI::App& root, CLI::App& key, int& exit_code) {
     auto added = std::make_shared<ChangeOptions>();
     auto* adding = add(key, exit_code, "add", "Add a key; the others stay", add_key, added);
-    adding->add_option("--type", added->type, "password (the default), keyfile or recovery")
-        ->check(CLI::IsMember({"password", "keyfile", "recovery"}))
+    adding
+        ->add_option("--type", added->type,
+                     "password (the default), keyfile, recovery, systemd, tpm2 or fido2")
+        ->check(CLI::IsMember({"password", "keyfile", "recovery", "systemd", "tpm2", "fido2"}))
         ->type_name("TYPE");
     adding->add_option("--label", added->label, "A word for the listing; default: the type")
         ->type_name("TEXT");
     add_new_key_options(*adding, added->fresh);
+    add_new_token_options(*adding, added->token);
     adding->footer("Example:\n  extencfs key add --type keyfile --new-keyfile stick.key ~/.vault");
 
     add_change(key, exit_code, "change",

@@ -9,12 +9,15 @@
 #include <optional>
 
 #include "encfs/daemon/mount_session.h"
+#include "encfs/token/key_cache.h"
 #include "tools/command.h"
+#include "tools/json_failure.h"
 #include "tools/key_source.h"
 #include "tools/migration_check.h"
 #include "tools/mount_options.h"
 #include "tools/numbers.h"
 #include "tools/progress.h"
+#include "tools/token_source.h"
 
 namespace extencfs::tools {
 namespace {
@@ -43,9 +46,12 @@ struct MountCommand {
     bool guard_lower = false;
     bool on_demand = false;
     bool delay_password = false;
+    unsigned cache_minutes = 0;  // 0: nothing is kept
+    bool json = false;
     daemon::LegacyChoices legacy;
 };
 
+constexpr unsigned kMostCacheMinutes = 7 * 24 * 60;
 constexpr double kMostIdleMinutes = 525'600;  // a year
 
 // The kernel and the log know the volume by its absolute path.
@@ -185,6 +191,23 @@ std::expected<daemon::MountRequest, std::string> to_request(const MountCommand& 
     return request;
 }
 
+// Keeps what opened the volume, for remounts. That it cannot be kept is no reason not to mount.
+void keep_key(const daemon::OpenedBy& by, unsigned minutes) {
+    // One that opened by itself keeps its end.
+    if (const auto kept = token::cached_key(by.volume_id);
+        kept && kept->slot == by.slot && kept->revision == by.revision &&
+        crypto::equal_constant_time(kept->box_key.bytes(), by.box_key)) {
+        return;
+    }
+    const token::CachedKey key{by.slot, by.revision, crypto::Key256(by.box_key)};
+    const auto done = token::cache_key(by.volume_id, key, std::chrono::minutes(minutes));
+    if (!done) tell_notice(done.error().sentence);
+}
+
+ExitCode tell_of(const MountCommand& command, const daemon::Failure& failure) {
+    return command.json ? tell_json(failure) : tell(failure);
+}
+
 ExitCode run(const MountCommand& command) {
     const auto request = to_request(command);
     if (!request) {
@@ -194,15 +217,24 @@ ExitCode run(const MountCommand& command) {
     }
     const Use use = request->mount.read_only ? Use::kRead : Use::kWrite;
     if (auto usable = check_migration(request->cipher_dir, request->legacy, use); !usable)
-        return tell(usable.error());
-    const daemon::MountDialogue dialogue{
-        [&command] { return read_credential(command.unlock, command.cipher_dir); },
+        return tell_of(command, usable.error());
+    daemon::MountDialogue dialogue{
+        [&command](const volume::Config* config) {
+            return find_credential(command.unlock, config, command.cipher_dir);
+        },
         [](const std::string& words) { return std::make_shared<Progress>(words); }};
+    if (command.cache_minutes != 0) {
+        dialogue.opened = [minutes = command.cache_minutes](const daemon::OpenedBy& by) {
+            keep_key(by, minutes);
+        };
+    }
     const daemon::Service service = [&](const daemon::Ready& ready) {
         return daemon::serve_mount(*request, dialogue, ready);
     };
     const auto done = command.foreground ? service([] {}) : daemon::run_in_background(service);
-    return done ? kExitOk : tell(done.error());
+    if (!done) return tell_of(command, done.error());
+    if (command.json && !command.foreground) std::printf("{\"ok\":true}\n");
+    return kExitOk;
 }
 
 void add_encfs_options(CLI::App& app, MountCommand& command) {
@@ -254,6 +286,12 @@ void add_mount_options(CLI::App& app, MountCommand& command) {
         ->type_name("T");
     app.add_flag("--shared", command.shared,
                  "Somebody else may change CIPHERDIR while it is mounted: look again each time");
+    app.add_option("--cache-key", command.cache_minutes,
+                   "Keep the key in the kernel for so many minutes: mounting again needs no "
+                   "password ('extencfs lock' forgets it)")
+        ->check(CLI::Range(1U, kMostCacheMinutes))
+        ->type_name("MINUTES");
+    app.add_flag("--json", command.json, "Tell failures as JSON on stdout (keys: see CLI_ABI.md)");
     app.add_option("--idle", command.idle, "Unmount when nobody used it for so many minutes")
         ->type_name("MINUTES");
     auto* file =
@@ -286,6 +324,7 @@ void add_mount(CLI::App& root, int& exit_code) {
     auto* app = root.add_subcommand("mount", "Mount a volume; returns when it is usable");
     add_unlock_options(*app, command->unlock);
     add_slot_option(*app, command->unlock);
+    add_token_option(*app, command->unlock);
     add_mount_options(*app, *command);
     add_encfs_options(*app, *command);
     app->add_option("CIPHERDIR", command->cipher_dir, "The volume")->required();

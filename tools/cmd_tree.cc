@@ -11,6 +11,7 @@
 #include "encfs/daemon/log.h"
 #include "tools/command.h"
 #include "tools/key_source.h"
+#include "tools/token_source.h"
 #include "tools/tree_export.h"
 #include "tools/volume_tree.h"
 
@@ -108,6 +109,7 @@ void add(CLI::App& root, int& exit_code, const char* name, const char* what, con
     auto* command = root.add_subcommand(name, what);
     add_unlock_options(*command, options->unlock);
     add_slot_option(*command, options->unlock);
+    add_token_option(*command, options->unlock);
     command
         ->add_option("-c,--config", options->legacy.config_file,
                      "Of an EncFS volume: its configuration, where it is not in CIPHERDIR")
@@ -118,9 +120,10 @@ void add(CLI::App& root, int& exit_code, const char* name, const char* what, con
         ->required(paths.least > 0);
     command->footer(std::string("Example:\n  extencfs ") + name + " " + paths.example);
     command->callback([options, verb, &exit_code] {
-        const auto tree = VolumeTree::open(options->directory, options->legacy, [&options] {
-            return read_credential(options->unlock, options->directory);
-        });
+        const auto tree = VolumeTree::open(
+            options->directory, options->legacy, [&options](const volume::Config* config) {
+                return find_credential(options->unlock, config, options->directory);
+            });
         exit_code = tree ? verb(**tree, *options) : tell(tree.error());
     });
 }

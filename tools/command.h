@@ -16,8 +16,10 @@ namespace extencfs::tools {
 void add_init(CLI::App& root, int& exit_code);
 void add_mount(CLI::App& root, int& exit_code);
 void add_unmount(CLI::App& root, int& exit_code);
+// cmd_lock.cc.
+void add_lock(CLI::App& root, int& exit_code);
 void add_migrate(CLI::App& root, int& exit_code);
-// cmd_key.cc: key list, add, change, remove, test, export-header, import-header; passwd.
+// cmd_key.cc: key list, add, change, remove, rotate, test, export-header, import-header; passwd.
 void add_key_commands(CLI::App& root, int& exit_code);
 void add_check(CLI::App& root, int& exit_code);
 void add_info(CLI::App& root, int& exit_code);

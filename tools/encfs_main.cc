@@ -175,9 +175,12 @@ Outcome<void> serve(const EncfsOptions& options, const daemon::Ready& ready) {
     auto made = create_if_missing(options);
     if (!made) return std::unexpected(made.error());
     if (request.delay_password) made->reset();  // asked for when it is wanted
-    const daemon::MountDialogue dialogue{[&options] { return password_for(options, false); },
-                                         [](const std::string&) { return std::shared_ptr<void>(); },
-                                         [&made] { return std::exchange(*made, std::nullopt); }};
+    const daemon::MountDialogue dialogue{
+        .read_password = [&options](const volume::Config*) -> Outcome<daemon::Credential> {
+            return password_for(options, false);
+        },
+        .waiting = [](const std::string&) { return std::shared_ptr<void>(); },
+        .made_key = [&made] { return std::exchange(*made, std::nullopt); }};
     const auto done = daemon::serve_mount(request, dialogue, [&] {
         if (options.annotate) std::fprintf(stderr, "$STATUS$ fuse_main_start\n");
         ready();

@@ -62,7 +62,7 @@ std::unique_ptr<VolumeTree> open_tree(const Request& request) {
     }
     daemon::LegacyChoices choices;
     choices.reverse = request.reverse;
-    auto tree = VolumeTree::open(request.directory, choices, [&request] {
+    auto tree = VolumeTree::open(request.directory, choices, [&request](const volume::Config*) {
         return request.program.empty() ? encfs_prompt_password()
                                        : encfs_program_password(request.program, request.directory);
     });

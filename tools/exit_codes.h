@@ -31,6 +31,7 @@ enum ExitCode : int {
     kExitFastPath = 27,
     kExitKeySlot = 28,
     kExitMigrating = 29,
+    kExitToken = 30,
 };
 
 constexpr ExitCode exit_code_of(daemon::FailureKind kind) {
@@ -79,6 +80,8 @@ constexpr ExitCode exit_code_of(daemon::FailureKind kind) {
             return kExitKeySlot;
         case kMigrating:
             return kExitMigrating;
+        case kToken:
+            return kExitToken;
     }
     return kExitOther;
 }

@@ -76,6 +76,22 @@ void add_slot_option(CLI::App& command, UnlockOptions& options) {
         ->group("Password");
 }
 
+void add_token_option(CLI::App& command, UnlockOptions& options) {
+    auto* token = command
+                      .add_flag("--token-only", options.token_only,
+                                "Open with what a device or service holds (systemd, TPM, FIDO2) or "
+                                "what is kept, or not at all: ask for no password")
+                      ->group("Password");
+    for (const char* name : {"--passfile", "--stdinpass", "--extpass", "--keyfile", "--recovery"}) {
+        command.get_option(name)->excludes(token);
+    }
+}
+
+bool UnlockOptions::names_a_source() const {
+    return !password.passfile.empty() || password.from_stdin || !password.program.empty() ||
+           !keyfile.empty() || !recovery.empty();
+}
+
 Outcome<crypto::SecretBytes> read_keyfile(const std::string& path) {
     const auto contents =
         read_small_file(path, volume::kMostKeyfileBytes, FailureKind::kPasswordRead);

@@ -15,10 +15,16 @@ struct UnlockOptions {
     std::string keyfile;     // --keyfile F
     std::string recovery;    // --recovery F; "-": asked for
     std::uint32_t slot = 0;  // --slot N; 0: any
+    bool token_only = false;
+
+    // Whether it says where what is given comes from.
+    bool names_a_source() const;
 };
 
 // Adds the options of passwords, --keyfile and --recovery (at most one may be given).
 void add_unlock_options(CLI::App& command, UnlockOptions& options);
+// Adds --token-only, for commands that find what opens a volume by token_source.h.
+void add_token_option(CLI::App& command, UnlockOptions& options);
 // Adds --slot for commands that only open a volume.
 void add_slot_option(CLI::App& command, UnlockOptions& options);
 

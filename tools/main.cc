@@ -30,6 +30,7 @@ int run(int argc, char** argv) {
     extencfs::tools::add_init(root, exit_code);
     extencfs::tools::add_mount(root, exit_code);
     extencfs::tools::add_unmount(root, exit_code);
+    extencfs::tools::add_lock(root, exit_code);
     extencfs::tools::add_migrate(root, exit_code);
     extencfs::tools::add_key_commands(root, exit_code);
     extencfs::tools::add_check(root, exit_code);

@@ -117,8 +117,10 @@ Outcome<NewKey> new_recovery(const std::string& path, const std::string& what) {
     return NewKey{std::move(*drawn), true, path};
 }
 
+}  // namespace
+
 // An option that would be passed over in silence.
-Outcome<void> check_options(SlotKind kind, const NewKeyOptions& options) {
+Outcome<void> check_new_key(SlotKind kind, const NewKeyOptions& options) {
     const auto unfit = [](const char* option, const char* type) {
         return fail(FailureKind::kKeySlot, option, " is for keys of type ", type,
                     "; leave it out, or choose that type");
@@ -135,8 +137,6 @@ Outcome<void> check_options(SlotKind kind, const NewKeyOptions& options) {
     return {};
 }
 
-}  // namespace
-
 void add_new_key_options(CLI::App& command, NewKeyOptions& options) {
     const auto add = [&](const char* name, std::string& value, const char* text) {
         command.add_option(name, value, text)->type_name("FILE")->group("New key");
@@ -149,7 +149,7 @@ void add_new_key_options(CLI::App& command, NewKeyOptions& options) {
 }
 
 Outcome<NewKey> make_new_key(SlotKind kind, const NewKeyOptions& options, const std::string& what) {
-    if (auto fit = check_options(kind, options); !fit) return std::unexpected(fit.error());
+    if (auto fit = check_new_key(kind, options); !fit) return std::unexpected(fit.error());
     switch (kind) {
         case SlotKind::kPassword:
             return new_password(options, what);
@@ -157,6 +157,11 @@ Outcome<NewKey> make_new_key(SlotKind kind, const NewKeyOptions& options, const 
             return new_keyfile(options.keyfile);
         case SlotKind::kRecovery:
             return new_recovery(options.recovery_out, what);
+        case SlotKind::kSystemd:
+        case SlotKind::kTpm2:
+        case SlotKind::kFido2:
+            return fail(FailureKind::kKeySlot,
+                        "a key that a device holds is not changed; remove it and add another");
         case SlotKind::kForeign:
             break;
     }

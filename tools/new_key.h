@@ -34,6 +34,9 @@ struct NewKey {
     std::string made;
 };
 
+// ERRORS: kKeySlot (options that are for another type).
+daemon::Outcome<void> check_new_key(volume::SlotKind kind, const NewKeyOptions& options);
+
 // A password is asked for twice; a key file that is missing is made of 64 random bytes; a recovery
 // key is drawn, and written to its file, or shown on the terminal and typed back.
 // ERRORS: kPasswordRead, kPasswordEmpty, kOther (a file that cannot be made), kKeySlot (options

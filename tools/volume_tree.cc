@@ -41,7 +41,7 @@ bool is_configuration(std::string_view entry) {
 
 Outcome<std::unique_ptr<VolumeTree>> VolumeTree::open(
     const std::string& directory, const daemon::LegacyChoices& legacy,
-    const std::function<Outcome<daemon::Credential>()>& read_password) {
+    const std::function<Outcome<daemon::Credential>(const volume::Config*)>& read_password) {
     if (auto hardened = daemon::harden_process(); !hardened)
         return std::unexpected(hardened.error());
     if (auto usable = check_migration(directory, legacy, Use::kRead); !usable)
@@ -54,7 +54,7 @@ Outcome<std::unique_ptr<VolumeTree>> VolumeTree::open(
     bool shared = false;
     if (auto held = tree->source_->reserve(true, shared); !held)
         return std::unexpected(held.error());
-    const auto given = read_password();
+    const auto given = read_password(tree->source_->config());
     if (!given) return std::unexpected(given.error());
     if (auto opened = tree->source_->unlock(given->view()); !opened)
         return std::unexpected(opened.error());

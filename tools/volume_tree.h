@@ -27,7 +27,8 @@ class VolumeTree {
     // `read_password`: asked once it is known that there is a volume. ERRORS: those of a mount.
     static daemon::Outcome<std::unique_ptr<VolumeTree>> open(
         const std::string& directory, const daemon::LegacyChoices& legacy,
-        const std::function<daemon::Outcome<daemon::Credential>()>& read_password);
+        const std::function<daemon::Outcome<daemon::Credential>(const volume::Config*)>&
+            read_password);
     ~VolumeTree();
     VolumeTree(const VolumeTree&) = delete;
     VolumeTree& operator=(const VolumeTree&) = delete;

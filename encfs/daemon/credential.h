@@ -18,11 +18,16 @@ struct Credential {
         : kind(of_kind), secret(std::move(bytes)) {}
 
     // Valid while this lives.
-    volume::OpeningSecret view() const { return {kind, secret.bytes(), slot}; }
+    volume::OpeningSecret view() const {
+        volume::OpeningSecret given(kind, secret.bytes(), slot);
+        given.is_box_key = is_box_key;
+        return given;
+    }
 
     volume::SlotKind kind = volume::SlotKind::kPassword;
     crypto::SecretBytes secret;
     std::optional<std::uint32_t> slot;  // only this one is to be tried
+    bool is_box_key = false;            // the key of that slot's box, which was kept
 };
 
 }  // namespace extencfs::daemon

@@ -33,6 +33,7 @@ enum class FailureKind : std::uint8_t {
     kFastPath,   // the kernel fast path was demanded and cannot be had
     kKeySlot,    // no such key slot, or none that this may be done to
     kMigrating,  // a migration in place is half done: the volume is in two formats
+    kToken,      // a device or service that holds a key is absent, or refuses
     kCount,      // not a kind: how many there are
 };
 

@@ -9,6 +9,8 @@ namespace extencfs::daemon {
 Outcome<std::unique_ptr<VolumeSource>> Format1Source::open(VolumeOnDisk disk) {
     auto copies = disk.read_config();
     if (!copies) return std::unexpected(copies.error());
+    auto whole = refuse_rotation(copies->usable.front().config, disk.path());
+    if (!whole) return std::unexpected(whole.error());
     if (auto fit = disk.check_names_survive(copies->usable.front().config); !fit) {
         return std::unexpected(fit.error());
     }
@@ -43,6 +45,12 @@ Outcome<void> Format1Source::unlock(const volume::OpeningSecret& secret) {
     return {};
 }
 
+std::optional<OpenedBy> Format1Source::opened_by() const {
+    if (!unlocked_) return std::nullopt;
+    return OpenedBy{unlocked_->config.volume_id, unlocked_->config.revision, unlocked_->slot,
+                    unlocked_->box_key.bytes()};
+}
+
 void Format1Source::mend(Log& log) {
     for (const std::string& notice : unlocked_->notices) {
         log.write(LogLevel::kWarning, "config", "{}", notice);
@@ -55,6 +63,10 @@ void Format1Source::mend(Log& log) {
         for (const std::string& name : *rewritten) {
             log.write(LogLevel::kNotice, "config", "{} was written again from the good copy", name);
         }
+    }
+    // A rotation of keys that ended, but for this.
+    for (const char* name : {volume::kRotationName, volume::kRotationNewName}) {
+        (void)disk_.fs().unlink(disk_.root_fd(), name);
     }
     if (!lock_->is_enforced()) {
         log.write(LogLevel::kWarning, "lock",

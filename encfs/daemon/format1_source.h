@@ -21,6 +21,8 @@ class Format1Source final : public VolumeSource {
     }
     Outcome<void> reserve(bool read_only, bool& shared) override;
     Outcome<void> unlock(const volume::OpeningSecret& secret) override;
+    const volume::Config* config() const override { return &copies_.usable.front().config; }
+    std::optional<OpenedBy> opened_by() const override;
     void mend(Log& log) override;
     bool was_clean() const override { return was_clean_; }
     Outcome<void> begin_writing() override;

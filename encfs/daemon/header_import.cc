@@ -107,7 +107,8 @@ Outcome<Notices> HeaderImport::put_aside(const std::vector<ConfigCopy>& good) co
 Outcome<Notices> HeaderImport::finish(const volume::OpeningSecret& secret) {
     ConfigCopies only;
     only.usable.push_back(imported_);
-    auto opened = VolumeOnDisk::unlock(only, secret);
+    // One from within a rotation of keys brings that back, to be gone on with.
+    auto opened = VolumeOnDisk::unlock(only, secret, InRotation::kAllowed);
     if (!opened) {
         if (opened.error().kind != FailureKind::kDamage) return std::unexpected(opened.error());
         return fail(FailureKind::kDamage, name_,

@@ -56,6 +56,8 @@ Outcome<KeyEditor> KeyEditor::open(lower::LowerFs& fs, const std::string& path) 
     if (!lock) return std::unexpected(lock.error());
     auto copies = disk->read_config();
     if (!copies) return std::unexpected(copies.error());
+    auto whole = refuse_rotation(copies->usable.front().config, path);
+    if (!whole) return std::unexpected(whole.error());
     return KeyEditor(std::move(*disk), std::move(*lock), std::move(*copies));
 }
 

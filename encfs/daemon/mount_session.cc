@@ -56,10 +56,14 @@ Outcome<void> unlock(VolumeSource& volume, const MountDialogue& dialogue) {
     if (dialogue.made_key) {
         if (const auto key = dialogue.made_key()) return volume.unlock_by_key(key->bytes());
     }
-    const auto given = dialogue.read_password();
+    const auto given = dialogue.read_password(volume.config());
     if (!given) return std::unexpected(given.error());
-    const auto shown = dialogue.waiting("Deriving the key");
-    return volume.unlock(given->view());
+    {
+        const auto shown = dialogue.waiting("Deriving the key");
+        if (auto opened = volume.unlock(given->view()); !opened) return opened;
+    }
+    if (const auto by = volume.opened_by(); by && dialogue.opened) dialogue.opened(*by);
+    return {};
 }
 
 // The rest is for the kernel's device, sockets, logs and one descriptor of each request at work.
@@ -275,8 +279,9 @@ Outcome<void> serve_mount(MountRequest request, const MountDialogue& dialogue, c
     std::optional<KeyRing> keys;
     std::optional<OnDemand> on_demand;
     if (request.on_demand) {
-        keys.emplace(*lower, request.cipher_dir, request.legacy, dialogue.read_password,
-                     current_umask());
+        keys.emplace(
+            *lower, request.cipher_dir, request.legacy,
+            [&dialogue] { return dialogue.read_password(nullptr); }, current_umask());
         if (!request.delay_password) {
             if (auto known = keys->remember(**volume); !known) return known;
         }

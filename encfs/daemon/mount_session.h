@@ -44,12 +44,15 @@ struct MountRequest {
 // What the mount asks of the command that started it; on demand also later, from other threads, one
 // at a time.
 struct MountDialogue {
-    std::function<Outcome<Credential>()> read_password;
+    // The configuration is nullptr for volumes without key slots; it is not authenticated.
+    std::function<Outcome<Credential>(const volume::Config*)> read_password;
     // Something to look at while the key is derived; gone when the result is.
     std::function<std::shared_ptr<void>(const std::string& words)> waiting;
     // The key of an EncFS volume that was made just now, so that it is not derived once more; then
     // no password is read. May be empty.
     std::function<std::optional<crypto::SecretBytes>()> made_key = {};
+    // What opened the volume; may be empty.
+    std::function<void(const OpenedBy&)> opened = {};
 };
 
 // Opens, unlocks, mounts and serves until unmounted. In this order: what can fail without a

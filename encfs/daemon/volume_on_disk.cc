@@ -12,6 +12,7 @@
 #include "crypto/encoding.h"
 #include "crypto/random.h"
 #include "encfs/daemon/config_change.h"
+#include "encfs/volume/rotation.h"
 #include "encfs/volume/slots.h"
 
 namespace extencfs::daemon {
@@ -48,6 +49,11 @@ Failure wrong_secret(const volume::OpeningSecret& secret) {
         case volume::SlotKind::kRecovery:
             return {FailureKind::kWrongPassword,
                     "the recovery key is whole, but does not open " + where + "; give another"};
+        case volume::SlotKind::kSystemd:
+        case volume::SlotKind::kTpm2:
+        case volume::SlotKind::kFido2:
+            return {FailureKind::kWrongPassword, "what the device holds does not open " + where +
+                                                     "; give another key, then make that one anew"};
         default:
             return {FailureKind::kWrongPassword,
                     secret.slot ? "the password does not open " + where + "; try again"
@@ -80,6 +86,12 @@ Failure cannot_write(const std::string& name, int error) {
 }
 
 }  // namespace
+
+Outcome<void> refuse_rotation(const volume::Config& config, const std::string& path) {
+    if (!volume::is_rotating(config)) return {};
+    return fail(FailureKind::kKeySlot, "the keys of ", path,
+                " are being rotated; run 'extencfs key rotate' on it to go on with that");
+}
 
 Outcome<VolumeOnDisk> VolumeOnDisk::open(lower::LowerFs& fs, const std::string& path) {
     // Not through LowerFs: this is the one path that the user gives, symlinks and all.
@@ -142,7 +154,12 @@ Outcome<ConfigCopies> VolumeOnDisk::read_config() const {
 }
 
 Outcome<UnlockedVolume> VolumeOnDisk::unlock(const ConfigCopies& copies,
-                                             const volume::OpeningSecret& secret) {
+                                             const volume::OpeningSecret& secret,
+                                             InRotation rotation) {
+    if (rotation == InRotation::kRefused) {
+        auto whole = refuse_rotation(copies.usable.front().config, "this volume");
+        if (!whole) return std::unexpected(whole.error());
+    }
     if (auto there = check_named_slot(copies.usable.front().config, secret); !there) {
         return std::unexpected(there.error());
     }
@@ -153,8 +170,12 @@ Outcome<UnlockedVolume> VolumeOnDisk::unlock(const ConfigCopies& copies,
         if (!is_first && copy.text == copies.usable.front().text) break;
         auto opened = volume::open_slot(copy.config, secret);
         if (opened) {
-            return UnlockedVolume{copy.config, copy.text, std::move(opened->volume_key),
-                                  opened->slot, std::move(notices)};
+            return UnlockedVolume{copy.config,
+                                  copy.text,
+                                  std::move(opened->volume_key),
+                                  opened->slot,
+                                  std::move(opened->box_key),
+                                  std::move(notices)};
         }
         const Failure failure = opened.error().kind == volume::ErrorKind::kWrongPassword
                                     ? wrong_secret(secret)

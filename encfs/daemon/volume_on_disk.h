@@ -33,9 +33,16 @@ struct UnlockedVolume {
     volume::Config config;
     std::string text;
     crypto::Key256 volume_key;
-    std::uint32_t slot;  // that opened
+    std::uint32_t slot;      // that opened
+    crypto::Key256 box_key;  // of that slot
     std::vector<std::string> notices;
 };
+
+// Whether a volume whose keys are being rotated is opened: only by who goes on with that.
+enum class InRotation : std::uint8_t { kRefused, kAllowed };
+
+// The failure of whoever may not. ERRORS: kKeySlot.
+Outcome<void> refuse_rotation(const volume::Config& config, const std::string& path);
 
 // THREADS: one at a time.
 class VolumeOnDisk {
@@ -56,9 +63,10 @@ class VolumeOnDisk {
     // Opens the first copy that `secret` opens and authenticates. A second copy is tried only
     // where it can not bring a removed password back: after damage, or where it has the same
     // revision. ERRORS: kWrongPassword, kDamage, kKeyDerivation, kUnsupported, kKeySlot (the slot
-    // that it names is missing, or of another kind).
+    // that it names is missing, or of another kind; the keys are being rotated).
     static Outcome<UnlockedVolume> unlock(const ConfigCopies& copies,
-                                          const volume::OpeningSecret& secret);
+                                          const volume::OpeningSecret& secret,
+                                          InRotation rotation = InRotation::kRefused);
 
     // Makes both copies say `text`, one after the other, each by a temporary file, fsync, rename
     // and fsync of the directory, and reads them back. At every moment one whole copy is there.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "crypto/bytes.h"
@@ -30,6 +31,14 @@ struct LegacyChoices {
     bool migrating = false;      // by a migration in place, which alone opens what is half migrated
 };
 
+// What a volume was opened by, for who wants to open it again without it. Valid until format().
+struct OpenedBy {
+    ByteArray<16> volume_id;
+    std::uint64_t revision;  // of the configuration
+    std::uint32_t slot;
+    BytesN<32> box_key;  // of that slot
+};
+
 // THREADS: one at a time.
 class VolumeSource {
   public:
@@ -55,6 +64,11 @@ class VolumeSource {
     // Tells the volume's key from others without giving it away. REQUIRES: unlock(), and not yet
     // format(). ERRORS: kOther.
     virtual Outcome<ByteVector> key_mark() const;
+    // The key slots and what is beside them, not authenticated before unlock(); nullptr where the
+    // volume's format has none.
+    virtual const volume::Config* config() const { return nullptr; }
+    // Nothing before unlock(), and where the format has no key slots.
+    virtual std::optional<OpenedBy> opened_by() const { return std::nullopt; }
     // What is to be told, and put right, once it is unlocked.
     virtual void mend(Log& log) = 0;
     // Whether the last writer ended in order.

@@ -69,7 +69,10 @@ Result<OpenedSlot> open_slot(const Config& config, const OpeningSecret& secret) 
     for (const KeySlot& slot : config.slots) {
         if (slot.kind != secret.kind || slot.kind == SlotKind::kForeign) continue;
         if (secret.slot && *secret.slot != slot.id) continue;
-        auto key = unwrap_volume_key(slot, config.volume_id, secret.bytes);
+        auto box_key =
+            secret.is_box_key ? kept_box_key(secret.bytes) : slot_box_key(slot, secret.bytes);
+        auto key = box_key ? unwrap_volume_key(slot, config.volume_id, box_key->bytes())
+                           : Result<crypto::Key256>(std::unexpected(box_key.error()));
         if (!key) {
             // Another slot may still open; running out of memory must not pass for a wrong
             // password.
@@ -80,7 +83,7 @@ Result<OpenedSlot> open_slot(const Config& config, const OpeningSecret& secret) 
             return fail(ErrorKind::kDamaged,
                         "configuration: changed by somebody without the volume key");
         }
-        return OpenedSlot{std::move(*key), slot.id};
+        return OpenedSlot{std::move(*key), slot.id, std::move(*box_key)};
     }
     return std::unexpected(last);
 }

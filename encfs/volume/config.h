@@ -15,12 +15,25 @@
 #include "encfs/volume/error.h"
 #include "encfs/volume/format.h"
 #include "encfs/volume/name_codec.h"
+#include "encfs/volume/token_box.h"
 
 namespace extencfs::volume {
 
 // What opens a slot (FORMAT.md "Key slots"). The list on the disk is open: a slot of a kind that
 // this program does not know is kForeign, shown and kept as it is, and never tried.
-enum class SlotKind : std::uint8_t { kPassword, kKeyfile, kRecovery, kForeign };
+enum class SlotKind : std::uint8_t {
+    kPassword,
+    kKeyfile,
+    kRecovery,
+    kSystemd,  // this and the next two: a device or service holds the secret
+    kTpm2,
+    kFido2,
+    kForeign
+};
+// Whether a device or service holds what opens slots of this kind.
+constexpr bool is_token(SlotKind kind) {
+    return kind == SlotKind::kSystemd || kind == SlotKind::kTpm2 || kind == SlotKind::kFido2;
+}
 
 struct KeySlot {
     std::uint32_t id = 0;  // never reused in a volume
@@ -29,9 +42,10 @@ struct KeySlot {
     std::string label;
     std::string created;  // RFC 3339, UTC
     std::string changed;
-    crypto::Argon2Cost cost{};  // this and what follows: not of kForeign
+    crypto::Argon2Cost cost{};  // this and `salt`: not of kForeign, nor of tokens
     ByteArray<32> salt{};
-    ByteVector wrapped;   // nonce 24 || wrapped volume key 32 || tag 16
+    TokenBox token;       // of tokens only
+    ByteVector wrapped;   // nonce 24 || wrapped volume key 32 || tag 16; not of kForeign
     std::string foreign;  // of kForeign only: the whole slot in canonical form
 };
 
@@ -83,11 +97,14 @@ struct OpeningSecret {
     SlotKind kind = SlotKind::kPassword;
     Bytes bytes;                        // key file and recovery key: as slots.h makes them
     std::optional<std::uint32_t> slot;  // only this one is tried
+    // `bytes` is the key of the slot's box, which was kept since the slot was opened.
+    bool is_box_key = false;
 };
 
 struct OpenedSlot {
     crypto::Key256 volume_key;
     std::uint32_t slot = 0;
+    crypto::Key256 box_key;  // opens this slot again, and nothing once that was changed
 };
 
 // Tries every slot of the secret's kind (or the one that is named), in order; then checks `auth`.

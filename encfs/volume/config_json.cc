@@ -12,6 +12,7 @@
 #include "encfs/volume/features.h"
 #include "encfs/volume/json_reader.h"
 #include "encfs/volume/key_slot.h"
+#include "encfs/volume/token_json.h"
 #include "encfs/volume/wire.h"
 
 namespace extencfs::volume {
@@ -35,9 +36,9 @@ constexpr std::array kEncodings{
     Word<NameEncoding>{NameEncoding::kBase32Hex, "base32hex"},
 };
 constexpr std::array kSlotKinds{
-    Word<SlotKind>{SlotKind::kPassword, "password"},
-    Word<SlotKind>{SlotKind::kKeyfile, "keyfile"},
-    Word<SlotKind>{SlotKind::kRecovery, "recovery"},
+    Word<SlotKind>{SlotKind::kPassword, "password"}, Word<SlotKind>{SlotKind::kKeyfile, "keyfile"},
+    Word<SlotKind>{SlotKind::kRecovery, "recovery"}, Word<SlotKind>{SlotKind::kSystemd, "systemd"},
+    Word<SlotKind>{SlotKind::kTpm2, "tpm2"},         Word<SlotKind>{SlotKind::kFido2, "fido2"},
 };
 
 constexpr std::string_view kFormat = "extencfs";
@@ -59,6 +60,11 @@ json kdf_json(const crypto::Argon2Cost& cost) {
 }
 
 json slot_parameters_json(const KeySlot& slot) {
+    if (is_token(slot.kind)) {
+        return {{"id", slot.id},
+                {"kind", slot.kind_name},
+                {"token", token_json(slot.kind, slot.token)}};
+    }
     return {{"id", slot.id},
             {"kind", slot.kind_name},
             {"kdf", kdf_json(slot.cost)},
@@ -180,8 +186,12 @@ KeySlot read_slot(const json& value, const std::string& where, Problem& problem)
         if (slot.foreign.size() > kMaxForeignSlot) problem.damaged(where, "above 16 KiB");
         return slot;
     }
-    slot.cost = read_kdf(in.member("kdf"), in.path("kdf"), problem);
-    slot.salt = in.byte_array<32>("salt");
+    if (is_token(slot.kind)) {
+        slot.token = read_token(slot.kind, in.member("token"), in.path("token"), problem);
+    } else {
+        slot.cost = read_kdf(in.member("kdf"), in.path("kdf"), problem);
+        slot.salt = in.byte_array<32>("salt");
+    }
     slot.wrapped = in.bytes("wrapped", kWrappedKeySize);
     in.no_other_members();
     return slot;

@@ -18,7 +18,8 @@ constexpr std::uint64_t kMaxNumber = (std::uint64_t{1} << 53) - 1;
 
 // Members in ascending order, no spaces, without `auth`: what the MAC covers.
 std::string canonical_config(const Config& config);
-// {"id":..,"kdf":{..},"kind":..,"salt":..} in the same form.
+// {"id":..,"kdf":{..},"kind":..,"salt":..} in the same form; of tokens
+// {"id":..,"kind":..,"token":..}.
 std::string canonical_slot_parameters(const KeySlot& slot);
 // The file: indented where that fits, with `auth` as it stands in `config`.
 std::string readable_config(const Config& config);

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::array kFeatures{
     Feature{kFeatureBase32Names, "names in base32, for a lower file system that folds case"},
+    Feature{kFeatureKeyRotation, "its keys are being rotated"},
 };
 
 bool has(const Config& config, std::string_view name) {
@@ -31,6 +32,8 @@ constexpr std::array kRules{
              return c.name_encoding != NameEncoding::kBase32Hex && has(c, kFeatureBase32Names);
          },
          "feature base32-names needs name_encoding base32hex"},
+    Rule{[](const Config& c) { return c.generations.size() < 2 && has(c, kFeatureKeyRotation); },
+         "feature key-rotation needs two generations"},
 };
 
 }  // namespace

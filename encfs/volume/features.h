@@ -18,6 +18,8 @@ struct Feature {
 
 // Lower names in base32hex, for lower file systems that fold case.
 inline constexpr std::string_view kFeatureBase32Names = "base32-names";
+// Things of several key generations: nobody but a rotation of keys may open it (rotation.h).
+inline constexpr std::string_view kFeatureKeyRotation = "key-rotation";
 
 std::span<const Feature> known_features();
 

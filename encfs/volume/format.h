@@ -48,6 +48,10 @@ inline constexpr const char* kLongSymlinkDir = "extencfs.s";  // in the root onl
 // the volume is in two formats.
 inline constexpr const char* kMigrationPrefix = ".extencfs-migrat";
 inline constexpr const char* kMigrationName = ".extencfs-migration";
+// FORMAT.md "Rotation of keys"; in the root only.
+inline constexpr const char* kRotationName = "extencfs.rotation";
+inline constexpr const char* kRotationNewName = "extencfs.rotation.new";
+inline constexpr const char* kRotationKeepPrefix = "extencfs.r.";
 
 using FileId = ByteArray<16>;
 using DirId = ByteArray<16>;

@@ -97,6 +97,19 @@ class ObjectReader {
         problem_.damaged(path(name), "not base64url of the right length");
         return ByteVector(size);
     }
+    // 1 to `most` of them.
+    ByteVector some_bytes(const char* name, std::size_t most) {
+        auto value = crypto::base64url_decode(text(name));
+        if (value && !value->empty() && value->size() <= most) return std::move(*value);
+        problem_.damaged(path(name), "not base64url of a fit length");
+        return {};
+    }
+    bool truth(const char* name) {
+        const nlohmann::json& value = member(name);
+        if (value.is_boolean()) return value.get<bool>();
+        problem_.damaged(path(name), "not true or false");
+        return false;
+    }
     template <std::size_t N>
     ByteArray<N> byte_array(const char* name) {
         return get_bytes<N>(bytes(name, N), 0);

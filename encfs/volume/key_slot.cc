@@ -34,7 +34,23 @@ ByteArray<23> generation_aad(std::uint32_t number, BytesN<16> volume_id) {
     return aad;
 }
 
-Result<crypto::Key256> key_encryption_key(const KeySlot& slot, Bytes secret) {
+crypto::Key256 generation_wrap_key(BytesN<32> volume_key) {
+    crypto::Key256 key;
+    crypto::derive_key(volume_key, crypto::KeyPurpose::kGenerationWrap, {}, key.mutable_bytes());
+    return key;
+}
+
+}  // namespace
+
+Result<crypto::Key256> slot_box_key(const KeySlot& slot, Bytes secret) {
+    if (is_token(slot.kind)) {
+        const auto key = kept_box_key(secret);
+        if (!key) return std::unexpected(key.error());
+        crypto::Key256 derived;
+        crypto::derive_key(key->bytes(), crypto::KeyPurpose::kTokenWrap, {},
+                           derived.mutable_bytes());
+        return derived;
+    }
     if (!crypto::argon2_cost_is_acceptable(slot.cost)) {
         return fail(ErrorKind::kBadParameter, "key slot: Argon2id cost out of range");
     }
@@ -44,17 +60,16 @@ Result<crypto::Key256> key_encryption_key(const KeySlot& slot, Bytes secret) {
     return key;
 }
 
-crypto::Key256 generation_wrap_key(BytesN<32> volume_key) {
-    crypto::Key256 key;
-    crypto::derive_key(volume_key, crypto::KeyPurpose::kGenerationWrap, {}, key.mutable_bytes());
-    return key;
+Result<crypto::Key256> kept_box_key(Bytes kept) {
+    if (kept.size() != crypto::Key256::kSize) {
+        return fail(ErrorKind::kWrongPassword, "no key slot opens");
+    }
+    return crypto::Key256(BytesN<32>(kept.data(), crypto::Key256::kSize));
 }
-
-}  // namespace
 
 Result<void> wrap_volume_key(KeySlot& slot, BytesN<16> volume_id, BytesN<32> volume_key,
                              Bytes secret) {
-    auto key = key_encryption_key(slot, secret);
+    auto key = slot_box_key(slot, secret);
     if (!key) return std::unexpected(key.error());
     auto box = seal_box(key->bytes(), slot_aad(slot, volume_id), volume_key, "key slot");
     crypto::forget_thread_keys();
@@ -63,11 +78,10 @@ Result<void> wrap_volume_key(KeySlot& slot, BytesN<16> volume_id, BytesN<32> vol
     return {};
 }
 
-Result<crypto::Key256> unwrap_volume_key(const KeySlot& slot, BytesN<16> volume_id, Bytes secret) {
-    auto key = key_encryption_key(slot, secret);
-    if (!key) return std::unexpected(key.error());
+Result<crypto::Key256> unwrap_volume_key(const KeySlot& slot, BytesN<16> volume_id,
+                                         BytesN<32> box_key) {
     crypto::Key256 volume_key;
-    auto opened = open_box(key->bytes(), slot_aad(slot, volume_id), slot.wrapped,
+    auto opened = open_box(box_key, slot_aad(slot, volume_id), slot.wrapped,
                            volume_key.mutable_bytes(), "key slot");
     crypto::forget_thread_keys();
     if (!opened && opened.error().kind == ErrorKind::kDamaged) {

@@ -11,6 +11,7 @@
 #include "encfs/volume/config_json.h"
 #include "encfs/volume/crypto_errors.h"
 #include "encfs/volume/key_slot.h"
+#include "encfs/volume/token_json.h"
 
 namespace extencfs::volume {
 namespace {
@@ -22,8 +23,10 @@ std::string now_utc() {
 
 // With a salt of its own and the volume key wrapped. REQUIRES: id, kind and cost.
 Result<void> seal_slot(KeySlot& slot, BytesN<16> volume_id, BytesN<32> volume_key, Bytes secret) {
-    if (auto drawn = crypto::fill_random(slot.salt); !drawn) {
-        return from_crypto(drawn.error(), "random");
+    if (!is_token(slot.kind)) {
+        if (auto drawn = crypto::fill_random(slot.salt); !drawn) {
+            return from_crypto(drawn.error(), "random");
+        }
     }
     return wrap_volume_key(slot, volume_id, volume_key, secret);
 }
@@ -52,6 +55,12 @@ const KeySlot* find_slot(const Config& config, std::uint32_t id) {
 std::size_t openable_slots(const Config& config) {
     return static_cast<std::size_t>(std::ranges::count_if(
         config.slots, [](const KeySlot& slot) { return slot.kind != SlotKind::kForeign; }));
+}
+
+std::size_t slots_of_people(const Config& config) {
+    return static_cast<std::size_t>(std::ranges::count_if(config.slots, [](const KeySlot& slot) {
+        return slot.kind != SlotKind::kForeign && !is_token(slot.kind);
+    }));
 }
 
 std::uint64_t work_of(const crypto::Argon2Cost& cost) {
@@ -86,7 +95,14 @@ Result<std::uint32_t> add_slot(Config& config, BytesN<32> volume_key, const NewS
     added.label = slot.label;
     added.created = now_utc();
     added.changed = added.created;
-    added.cost = slot.cost;
+    if (is_token(slot.kind)) {
+        if (!is_sound_token(slot.kind, slot.token)) {
+            return fail(ErrorKind::kBadParameter, "key slot: the format has no such token");
+        }
+        added.token = slot.token;
+    } else {
+        added.cost = slot.cost;
+    }
     if (auto fits = check_cost(changed.slots); !fits) return std::unexpected(fits.error());
     if (auto sealed = seal_slot(added, config.volume_id, volume_key, secret); !sealed) {
         return std::unexpected(sealed.error());
@@ -99,7 +115,7 @@ Result<void> change_slot(Config& config, BytesN<32> volume_key, std::uint32_t id
                          const crypto::Argon2Cost& cost, Bytes secret) {
     Config changed = config;
     const auto slot = std::ranges::find(changed.slots, id, &KeySlot::id);
-    if (slot == changed.slots.end() || slot->kind == SlotKind::kForeign) {
+    if (slot == changed.slots.end() || slot->kind == SlotKind::kForeign || is_token(slot->kind)) {
         return fail(ErrorKind::kBadParameter, "key slot: there is none that can be changed");
     }
     if (auto next = next_revision(changed); !next) return next;

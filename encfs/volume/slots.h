@@ -27,15 +27,20 @@ struct NewSlot {
     SlotKind kind = SlotKind::kPassword;
     crypto::Argon2Cost cost = crypto::kArgon2Moderate;
     std::string label;
+    TokenBox token;  // of tokens; what gives back the secret, 32 bytes
 };
 
+// How many slots a person opens, without a device or service that may be lost or cleared.
+std::size_t slots_of_people(const Config& config);
+
 // Adds a slot that wraps `volume_key`; returns its id. ERRORS: kBadParameter (32 slots are there,
-// a label that is none, kForeign, a cost out of range or too much together), kNoMemory, kInternal.
+// a label that is none, kForeign, a cost out of range or too much together, a token that the format
+// does not have), kNoMemory, kInternal.
 Result<std::uint32_t> add_slot(Config& config, BytesN<32> volume_key, const NewSlot& slot,
                                Bytes secret);
 // Another secret, salt and cost for a slot, whose id, kind and label stay. After an error `config`
-// is as it was. ERRORS: as add_slot; kBadParameter also where there is no such slot of a known
-// kind.
+// is as it was. ERRORS: as add_slot; kBadParameter also where there is no such slot that a
+// person opens.
 Result<void> change_slot(Config& config, BytesN<32> volume_key, std::uint32_t id,
                          const crypto::Argon2Cost& cost, Bytes secret);
 // The last slot goes too: it is for the caller to ask. ERRORS: kBadParameter (no such slot).

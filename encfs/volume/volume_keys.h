@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 
 #include "encfs/volume/config.h"
 #include "encfs/volume/content_codec.h"
@@ -33,6 +34,8 @@ class VolumeKeys {
     // nullptr when the volume has no such generation.
     const GenerationKeys* generation(std::uint32_t number) const;
     const GenerationKeys& current() const;  // that seals new things
+    // All of them, ascending.
+    std::span<const std::unique_ptr<GenerationKeys>> generations() const { return generations_; }
     crypto::AeadKind content_cipher() const { return content_cipher_; }
     const DirId& root_id() const { return root_id_; }
 

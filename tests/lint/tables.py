@@ -18,6 +18,7 @@ FUSE_HEADERS = r"(fuse|fuse_\w+|cuse_\w+|fuse3/.*)\.h"
 BPF_HEADERS = r"(bpf/.*|linux/bpf.*)\.h"
 FILE_SYSTEM_CALLS = (r"fcntl\.h|fstream|filesystem|dirent\.h|sys/(stat|statvfs|statfs|vfs|file|uio|xattr|mount|socket|un|"
                      r"wait|syscall|ioctl)\.h|unistd\.h")
+TOKEN_LIBRARIES = r"(fido|fido/.*|tss2/.*|keyutils|linux/keyctl)\.h"
 LOGGING = r"syslog\.h|iostream|cstdio|stdio\.h"
 
 # The longest matching folder counts. encfs/ADR and FORMAT.md argue why; this is the table that is enforced.
@@ -32,6 +33,9 @@ LAYERS = {
                           "EncFS's formats take and give bytes: no system calls, no log"),
     "encfs/lower": Layer(("crypto/bytes.h", "encfs/lower/"), rf"{FUSE_HEADERS}|{BPF_HEADERS}|sodium\.h|openssl/.*|argon2\.h",
                          "the backing directory knows nothing of encryption"),
+    "encfs/token": Layer(("crypto/", "encfs/volume/config.h", "encfs/volume/token_box.h", "encfs/lower/fd.h",
+                          "encfs/token/"), rf"{FUSE_HEADERS}|{BPF_HEADERS}|openssl/.*|sodium\.h|{LOGGING}",
+                         "a token gives bytes for bytes, and knows no slots, files or terminals"),
     "encfs/core": Layer(("crypto/", "encfs/volume/", "encfs/legacy/", "encfs/lower/", "encfs/core/"),
                         rf"{FUSE_HEADERS}|{BPF_HEADERS}|openssl/.*|sodium\.h",
                         "core is testable with nothing mounted, and leaves primitives to crypto"),
@@ -40,14 +44,17 @@ LAYERS = {
                         FUSE_HEADERS, "a metadata sink sees the sink's contract and nothing else of the file system"),
     "encfs/fuse": Layer(("crypto/bytes.h", "encfs/core/", "encfs/fuse/", "encfs/lower/errors.h"),
                         rf"{BPF_HEADERS}|openssl/.*|sodium\.h", "decode the request, call core, reply"),
-    "encfs/daemon": Layer(("crypto/", "encfs/"), rf"{FUSE_HEADERS}|{BPF_HEADERS}|openssl/.*|sodium\.h",
+    "encfs/daemon": Layer(("crypto/", "encfs/"), rf"{FUSE_HEADERS}|{BPF_HEADERS}|{TOKEN_LIBRARIES}|openssl/.*|sodium\.h",
                           "only encfs/fuse has fuse_* types"),
     "encfs/migrate": Layer(("crypto/", "encfs/volume/", "encfs/legacy/", "encfs/lower/", "encfs/core/", "encfs/daemon/",
                             "encfs/migrate/"), rf"{FUSE_HEADERS}|{BPF_HEADERS}|openssl/.*|sodium\.h",
                            "a migration opens two volumes and needs no mount"),
+    "encfs/rotate": Layer(("crypto/", "encfs/volume/", "encfs/lower/", "encfs/daemon/", "encfs/migrate/", "encfs/rotate/"),
+                          rf"{FUSE_HEADERS}|{BPF_HEADERS}|openssl/.*|sodium\.h",
+                          "a rotation works on the lower directory and needs no mount"),
     "tools": Layer(("crypto/", "encfs/volume/", "encfs/legacy/", "encfs/core/", "encfs/lower/", "encfs/daemon/",
-                    "encfs/migrate/", "tools/"),
-                   rf"{FUSE_HEADERS}|{BPF_HEADERS}|openssl/.*|sodium\.h", "a command parses, calls and prints"),
+                    "encfs/migrate/", "encfs/rotate/", "encfs/token/", "tools/"),
+                   rf"{FUSE_HEADERS}|{BPF_HEADERS}|{TOKEN_LIBRARIES}|openssl/.*|sodium\.h", "a command parses, calls and prints"),
     "bpf": Layer(("bpf/", "kernel/uapi/"), FUSE_HEADERS, "BPF programs share bpf/abi.h only"),
     "bpf/tests": Layer(("bpf/", "encfs/meta/", "kernel/uapi/"), r"(?!)", "tests of the programs go through their loader"),
     "kernel": Layer(("uapi/", "extfuse.h", "extfuse_layout.h"), r"(?!)", "the module knows nothing of volumes, keys or policy",

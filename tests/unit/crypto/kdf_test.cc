@@ -20,14 +20,16 @@ constexpr KeyPurpose kAllPurposes[] = {
     KeyPurpose::kConfigMac,     KeyPurpose::kGenerationWrap, KeyPurpose::kContent,
     KeyPurpose::kHeader,        KeyPurpose::kNames,          KeyPurpose::kDirectoryMac,
     KeyPurpose::kDirectoryBind, KeyPurpose::kXattr,          KeyPurpose::kXattrName,
-    KeyPurpose::kSymlink,       KeyPurpose::kFile,           KeyPurpose::kBlockGroup};
+    KeyPurpose::kSymlink,       KeyPurpose::kFile,           KeyPurpose::kBlockGroup,
+    KeyPurpose::kTokenWrap};
 
 }  // namespace
 
 TEST_CASE("labels are part of the format and never change", "[crypto][kdf]") {
     const char* const texts[] = {"x1.config-mac", "x1.gen-wrap", "x1.content",  "x1.header",
                                  "x1.names",      "x1.dir-mac",  "x1.dir-bind", "x1.xattr",
-                                 "x1.xattr-name", "x1.symlink",  "x1.file",     "x1.group"};
+                                 "x1.xattr-name", "x1.symlink",  "x1.file",     "x1.group",
+                                 "x1.token"};
     REQUIRE(std::size(texts) == std::size(kAllPurposes));
     for (std::size_t i = 0; i < std::size(texts); ++i) {
         const auto label = purpose_label(kAllPurposes[i]);

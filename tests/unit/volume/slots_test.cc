@@ -57,7 +57,7 @@ std::string edited(const std::string& text, const std::function<void(json&)>& ed
 }
 
 json foreign_slot() {
-    return json::parse(R"({"id": 2, "kind": "tpm2", "label": "chip", "wrapped": "AAAA",
+    return json::parse(R"({"id": 2, "kind": "smartcard", "label": "chip", "wrapped": "AAAA",
         "created": "2030-01-01T00:00:00Z", "changed": "2030-01-02T00:00:00Z",
         "policy": {"pcrs": [0, 7], "pin": true, "grün": "\"\\"}})");
 }
@@ -180,7 +180,7 @@ TEST_CASE("a slot of an unknown kind is kept as it is", "[slots][foreign]") {
     auto config = parse_config(text);
     REQUIRE(config);
     CHECK(config->slots[1].kind == SlotKind::kForeign);
-    CHECK(config->slots[1].kind_name == "tpm2");
+    CHECK(config->slots[1].kind_name == "smartcard");
     CHECK(config->slots[1].label == "chip");
     CHECK(openable_slots(*config) == 1);
     CHECK(serialize_config(*config, volume.key.bytes()) == text);

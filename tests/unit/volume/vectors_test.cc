@@ -149,6 +149,10 @@ TEST_CASE("vectors: slots of all kinds", "[vectors]") {
     const auto keyfile = keyfile_secret(hex(row["keyfile"]));
     REQUIRE(keyfile);
     CHECK(opens(SlotKind::kKeyfile, keyfile->bytes()) == 3);
+    const json& tokens = row["tokens"];
+    CHECK(opens(SlotKind::kSystemd, hex(tokens["systemd"])) == 4);
+    CHECK(opens(SlotKind::kTpm2, hex(tokens["tpm2"])) == 5);
+    CHECK(opens(SlotKind::kFido2, hex(tokens["fido2"])) == 6);
     CHECK(find_slot(*config, 7)->kind == SlotKind::kForeign);
     // As it was written, to the last byte: what it authenticates is the same.
     const auto volume_key = hex_array<32>(row["volume_key"]);

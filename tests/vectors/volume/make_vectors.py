@@ -271,7 +271,16 @@ def keys_case():
                            b"x1s" + volume_id + canonical(bound).encode(), volume_key)
         slots.append(dict(bound, label=kind, created="2026-01-02T03:04:05Z",
                           changed="2026-01-02T03:04:06Z", wrapped=b64(nonce + box)))
-    slots.append({"id": 7, "kind": "tpm2", "label": "chip \"7\"", "created": "2030-01-02T03:04:05Z",
+    tokens = {"systemd": {"sealed": b64(bytes.fromhex("5a1c6a86df9d4096b1d5a65e0862f19a") + fixed("credential", 80))},
+              "tpm2": {"sealed": b64(fixed("tpm2 object", 200)), "pcrs": 0x81, "pin": True},
+              "fido2": {"sealed": b64(fixed("credential id", 48)), "salt": b64(fixed("fido2 salt", 32)), "pin": False}}
+    for number, (kind, token) in enumerate(tokens.items(), 4):
+        bound, nonce = {"id": number, "kind": kind, "token": token}, fixed(kind + " nonce", 24)
+        box = xchacha_seal(kdf(fixed(kind + " secret", 32), "x1.token"), nonce,
+                           b"x1s" + volume_id + canonical(bound).encode(), volume_key)
+        slots.append(dict(bound, label=kind, created="2026-01-02T03:04:05Z",
+                          changed="2026-01-02T03:04:06Z", wrapped=b64(nonce + box)))
+    slots.append({"id": 7, "kind": "smartcard", "label": "chip \"7\"", "created": "2030-01-02T03:04:05Z",
                   "changed": "2030-01-02T03:04:05Z", "pcrs": [0, 7], "policy": {"pin": True, "gr\u00fcn": "\\"}})
     nonce = fixed("generation nonce", 24)
     generation = nonce + xchacha_seal(kdf(volume_key, "x1.gen-wrap"), nonce,
@@ -285,6 +294,7 @@ def keys_case():
     }
     config["auth"] = b64(mac(kdf(volume_key, "x1.config-mac"), canonical(config).encode(), 32))
     return {"password": "correct horse", "keyfile": keyfile.hex(), "recovery": recovery_text(recovery),
+            "tokens": {kind: fixed(kind + " secret", 32).hex() for kind in tokens},
             "volume_key": volume_key.hex(), "text": json.dumps(config, indent=2, ensure_ascii=False) + "\n"}
 
 

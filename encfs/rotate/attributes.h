@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// The extended attributes of one file or directory, sealed under the newest generation (FORMAT.md
+// "Rotation of keys"): first beside the old ones, which go later. Where an inode has no room for
+// both, by way of a file in the root.
+#pragma once
+
+#include <set>
+#include <string>
+
+#include "encfs/rotate/tools.h"
+
+namespace extencfs::rotate {
+
+// An open file or directory, and the id that its attributes are bound to.
+struct AttributeOwner {
+    int fd;  // not O_PATH
+    ByteArray<16> id;
+};
+
+class Attributes {
+  public:
+    // Looks which attributes an earlier run kept in the root. `tools` outlives this.
+    static lower::Result<Attributes> look(const Tools& tools);
+
+    // Every attribute gets its new form. Returns how many open under no key; they stay as they are.
+    // THREADS: any; one for an owner. ERRORS: the errno.
+    lower::Result<std::uint64_t> seal(const AttributeOwner& owner) const;
+    // The old forms go. Returns how many of those that had no new one stay. ERRORS: the errno.
+    lower::Result<std::uint64_t> clean(const AttributeOwner& owner) const;
+
+  private:
+    struct Sealed {
+        std::string old_name;  // empty: not known any more
+        std::string name;
+        ByteVector value;
+    };
+    explicit Attributes(const Tools& tools) : tools_(&tools) {}
+    lower::Result<std::vector<std::string>> own_names(int fd) const;
+    lower::Result<std::vector<Sealed>> seal_all(const AttributeOwner& owner,
+                                                std::uint64_t& damaged) const;
+    lower::Result<void> by_way_of_root(const AttributeOwner& owner,
+                                       const std::vector<Sealed>& all) const;
+    lower::Result<void> take_from_root(const AttributeOwner& owner, const std::string& name) const;
+    lower::Result<void> put_in_place(const AttributeOwner& owner,
+                                     const std::vector<Sealed>& all) const;
+
+    const Tools* tools_;          // not owned
+    std::set<std::string> kept_;  // names of files in the root
+};
+
+}  // namespace extencfs::rotate

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "encfs/rotate/rotation.h"
+
+#include "encfs/daemon/key_editor.h"
+#include "encfs/rotate/passes.h"
+#include "encfs/volume/rotation.h"
+
+namespace extencfs::rotate {
+
+using daemon::fail;
+using daemon::FailureKind;
+using daemon::Notices;
+using daemon::Outcome;
+
+Outcome<Rotation> Rotation::open(lower::LowerFs& fs, const std::string& path) {
+    auto disk = daemon::VolumeOnDisk::open(fs, path);
+    if (!disk) return std::unexpected(disk.error());
+    // Before the lock, which would leave a file in a directory that is no volume.
+    if (const auto there = disk->read_config(); !there) return std::unexpected(there.error());
+    auto lock = daemon::lock_for_keys(*disk);
+    if (!lock) return std::unexpected(lock.error());
+    auto copies = disk->read_config();
+    if (!copies) return std::unexpected(copies.error());
+    return Rotation(std::move(*disk), std::move(*lock), std::move(*copies));
+}
+
+const volume::Config& Rotation::config() const {
+    return unlocked_ ? unlocked_->config : copies_.usable.front().config;
+}
+
+const Notices& Rotation::notices() const {
+    return unlocked_ ? unlocked_->notices : copies_.notices;
+}
+
+bool Rotation::was_begun() const {
+    return volume::is_rotating(config());
+}
+
+Outcome<std::uint32_t> Rotation::unlock(const volume::OpeningSecret& secret) {
+    auto unlocked = daemon::VolumeOnDisk::unlock(copies_, secret, daemon::InRotation::kAllowed);
+    if (!unlocked) return std::unexpected(unlocked.error());
+    unlocked_ = std::move(*unlocked);
+    return unlocked_->slot;
+}
+
+Outcome<std::unique_ptr<volume::VolumeKeys>> Rotation::keys() const {
+    auto keys = volume::VolumeKeys::derive(unlocked_->config, unlocked_->volume_key.bytes());
+    if (keys) return std::move(*keys);
+    return fail(FailureKind::kDamage, "the volume's keys cannot be derived (", keys.error().detail,
+                "); restore extencfs.conf from a backup of the volume");
+}
+
+Outcome<Amount> Rotation::survey(Damages& damages, Progress& progress) {
+    const auto derived = keys();
+    if (!derived) return std::unexpected(derived.error());
+    const Tools tools{disk_.fs(), disk_.root_fd(), **derived};
+    auto surveyed = rotate::survey(tools, damages, progress);
+    if (!surveyed) return std::unexpected(surveyed.error());
+    survey_ = std::move(*surveyed);
+    return survey_->amount;
+}
+
+Before Rotation::keep_root_times() {
+    Before& root = survey_->records.front();  // a survey begins with it
+    // A rotation that was cut short before its first or after its last step had changed them.
+    const auto left = Journal::read(disk_.fs(), disk_.root_fd());
+    if (const Before* before = left && *left ? (*left)->find(root.ino) : nullptr) root = *before;
+    return root;
+}
+
+Outcome<Notices> Rotation::write(const volume::Config& changed, const crypto::Key256& volume_key,
+                                 const std::optional<volume::OpeningSecret>& check) {
+    std::string text = volume::serialize_config(changed, volume_key.bytes());
+    // What is about to be the only way in is tried as the next run will.
+    auto read_back = volume::parse_config(text);
+    const bool same = read_back &&
+                      volume::serialize_config(*read_back, volume_key.bytes()) == text &&
+                      (!check || volume::open_slot(*read_back, *check).has_value());
+    if (!same) {
+        return fail(FailureKind::kOther,
+                    "the new configuration does not open; nothing was changed, please report it");
+    }
+    auto notices = daemon::change_config(disk_, text);
+    if (!notices) return notices;
+    unlocked_->config = std::move(*read_back);
+    unlocked_->text = std::move(text);
+    return notices;
+}
+
+Outcome<Notices> Rotation::begin(const volume::OpeningSecret& secret,
+                                 const std::optional<MoreSlot>& more) {
+    auto begun = volume::begin_rotation(unlocked_->config, unlocked_->volume_key.bytes(),
+                                        unlocked_->slot, secret.bytes);
+    if (!begun) return std::unexpected(daemon::slot_failure(begun.error()));
+    if (more) {
+        const auto added = volume::add_slot(begun->config, begun->volume_key.bytes(), more->slot,
+                                            more->secret.bytes());
+        if (!added) return std::unexpected(daemon::slot_failure(added.error()));
+    }
+    if (auto marked = lock_.begin_writing(); !marked) return std::unexpected(marked.error());
+    const Before root_before = keep_root_times();
+    auto journal =
+        Journal::make(disk_.fs(), disk_.root_fd(), std::move(survey_->records), survey_->amount);
+    survey_.reset();
+    if (!journal) {
+        // Nothing was changed then, nor are the root's times to be.
+        (void)restore(disk_.fs(), disk_.root_fd(), root_before);
+        return cannot("extencfs.rotation", "written", journal.error());
+    }
+    journal_ = std::move(*journal);
+    const volume::OpeningSecret same(secret.kind, secret.bytes, unlocked_->slot);
+    auto written = write(begun->config, begun->volume_key, same);
+    if (!written) return written;
+    unlocked_->volume_key = std::move(begun->volume_key);
+    return written;
+}
+
+Outcome<Amount> Rotation::resume(Damages& damages, Progress& progress) {
+    if (auto marked = lock_.begin_writing(); !marked) return std::unexpected(marked.error());
+    if (auto mended = disk_.repair_config(unlocked_->text); !mended) {
+        return std::unexpected(mended.error());
+    }
+    auto journal = Journal::read(disk_.fs(), disk_.root_fd());
+    if (!journal) return cannot("extencfs.rotation", "read", journal.error());
+    if (!*journal) {
+        // The volume was copied meanwhile: what the times are now is the best that is known.
+        const auto amount = survey(damages, progress);
+        if (!amount) return amount;
+        auto made = Journal::make(disk_.fs(), disk_.root_fd(), std::move(survey_->records),
+                                  survey_->amount);
+        survey_.reset();
+        if (!made) return cannot("extencfs.rotation", "written", made.error());
+        *journal = std::move(*made);
+    }
+    journal_ = std::move(**journal);
+    return journal_->amount();
+}
+
+Outcome<Notices> Rotation::run(unsigned jobs, Damages& damages, Progress& progress) {
+    const auto derived = keys();
+    if (!derived) return std::unexpected(derived.error());
+    const Tools tools{disk_.fs(), disk_.root_fd(), **derived};
+    Passes passes(tools, *journal_, jobs, damages, progress);
+    if (auto done = passes.run(); !done) return std::unexpected(done.error());
+    return end(passes.reached_all());
+}
+
+Outcome<Notices> Rotation::end(bool reached_all) {
+    const auto ended = volume::end_rotation(unlocked_->config);
+    if (!ended) return std::unexpected(daemon::slot_failure(ended.error()));
+    auto notices = write(*ended, unlocked_->volume_key, std::nullopt);
+    if (!notices) return notices;
+    // The rotation is over; what fails from here on is mended by the next mount.
+    (void)Journal::remove(disk_.fs(), disk_.root_fd());
+    const auto root = disk_.fs().stat(disk_.root_fd());
+    if (const Before* before = root ? journal_->find(root->st_ino) : nullptr) {
+        (void)restore(disk_.fs(), disk_.root_fd(), *before);
+    }
+    if (reached_all && disk_.fs().syncfs(disk_.root_fd())) {
+        if (auto marked = lock_.end_clean(); !marked) return std::unexpected(marked.error());
+    }
+    return notices;
+}
+
+}  // namespace extencfs::rotate

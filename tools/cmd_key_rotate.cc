@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// key rotate: a new volume key, and everything sealed under it.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include "encfs/daemon/hardening.h"
+#include "encfs/lower/lower_fs.h"
+#include "encfs/rotate/rotation.h"
+#include "tools/cmd_key.h"
+#include "tools/command.h"
+#include "tools/confirm.h"
+#include "tools/key_source.h"
+#include "tools/new_key.h"
+#include "tools/progress.h"
+#include "tools/rotate_report.h"
+
+namespace extencfs::tools {
+namespace {
+
+using daemon::fail;
+using daemon::FailureKind;
+using daemon::Outcome;
+using volume::SlotKind;
+
+struct RotateOptions {
+    UnlockOptions unlock;
+    NewKeyOptions fresh;
+    std::string add;    // the type of a key to be added; empty: none
+    std::string label;  // of that
+    std::string directory;
+    unsigned jobs = 0;
+    bool yes = false;
+    bool json = false;
+    bool leave_damaged = false;
+
+    Style style() const { return json ? Style::kJson : Style::kText; }
+};
+
+SlotKind kind_of(const std::string& type) {
+    if (type == "keyfile") return SlotKind::kKeyfile;
+    return type == "recovery" ? SlotKind::kRecovery : SlotKind::kPassword;
+}
+
+class Rotate {
+  public:
+    explicit Rotate(const RotateOptions& options)
+        : options_(options), lower_(lower::make_posix_lower_fs()) {}
+
+    Outcome<ExitCode> run() {
+        if (auto hard = daemon::harden_process(); !hard) return std::unexpected(hard.error());
+        auto rotation = rotate::Rotation::open(*lower_, options_.directory);
+        if (!rotation) return std::unexpected(rotation.error());
+        const bool resumed = rotation->was_begun();
+        if (resumed && !options_.add.empty()) {
+            return fail(FailureKind::kKeySlot, "a rotation of ", options_.directory,
+                        " was begun already; go on with it without --add, and then run "
+                        "'extencfs key add'");
+        }
+        const auto given = read_credential(options_.unlock, options_.directory);
+        if (!given) return std::unexpected(given.error());
+        const auto slot = [&] {
+            const Progress progress("Deriving the key");
+            return rotation->unlock(given->view());
+        }();
+        if (!slot) return std::unexpected(slot.error());
+        for (const std::string& notice : rotation->notices()) tell_notice(notice);
+        const auto ready = resumed ? resume(*rotation) : begin(*rotation, given->view(), *slot);
+        if (!ready) return std::unexpected(ready.error());
+        if (!*ready) return kExitOther;
+        return seal(*rotation);
+    }
+
+  private:
+    // False where the person does not want it.
+    Outcome<bool> resume(rotate::Rotation& rotation) {
+        tell_notice("a rotation of keys was begun, and goes on");
+        const RotateProgress shown(options_.style(), progress_, {});
+        rotate::Damages seen;
+        const auto amount = rotation.resume(seen, progress_);
+        if (!amount) return std::unexpected(amount.error());
+        amount_ = *amount;
+        return true;
+    }
+
+    Outcome<bool> begin(rotate::Rotation& rotation, const volume::OpeningSecret& secret,
+                        std::uint32_t slot) {
+        rotate::Damages seen;
+        const auto amount = [&] {
+            const RotateProgress shown(options_.style(), progress_, {});
+            return rotation.survey(seen, progress_);
+        }();
+        if (!amount) return std::unexpected(amount.error());
+        amount_ = *amount;
+        std::vector<volume::KeySlot> ending = rotation.config().slots;
+        std::erase_if(ending, [slot](const volume::KeySlot& one) { return one.id == slot; });
+        show_rotation(options_.style(), amount_, ending);
+        if (seen.count() != 0 && !options_.leave_damaged) {
+            show_damages(options_.style(), seen.all());
+            return fail(FailureKind::kDamage, std::to_string(seen.count()),
+                        " things open under no key, and nothing was changed; bring them back from "
+                        "a backup, or give --leave-damaged to give them up");
+        }
+        if (!options_.yes) {
+            const auto agreed = confirm("Give " + options_.directory + " a new key?");
+            if (!agreed || !*agreed) return agreed;
+        }
+        return put_in_force(rotation, secret);
+    }
+
+    Outcome<bool> put_in_force(rotate::Rotation& rotation, const volume::OpeningSecret& secret) {
+        std::optional<rotate::MoreSlot> more;
+        std::string made;
+        if (!options_.add.empty()) {
+            const SlotKind kind = kind_of(options_.add);
+            auto key = make_new_key(kind, options_.fresh, options_.directory);
+            if (!key) return std::unexpected(key.error());
+            more.emplace();
+            more->slot.kind = kind;
+            more->slot.label = options_.label.empty() ? options_.add : options_.label;
+            more->slot.cost =
+                key->needs_no_stretching ? crypto::kArgon2Least : chosen_cost(options_.fresh.kdf);
+            more->secret = std::move(key->secret);
+            made = key->made;
+        }
+        const Progress progress("Deriving the key");
+        const auto begun = rotation.begin(secret, more);
+        if (!begun) {
+            // It may be in the way.
+            if (!made.empty()) tell_notice(made + " was made and is left there");
+            return std::unexpected(begun.error());
+        }
+        for (const std::string& notice : *begun) tell_notice(notice);
+        return true;
+    }
+
+    Outcome<ExitCode> seal(rotate::Rotation& rotation) {
+        using Clock = std::chrono::steady_clock;
+        const auto began = Clock::now();
+        const unsigned jobs =
+            options_.jobs != 0 ? options_.jobs : std::max(1U, std::thread::hardware_concurrency());
+        rotate::Damages damages;
+        const auto done = [&] {
+            const RotateProgress shown(options_.style(), progress_, amount_);
+            return rotation.run(jobs, damages, progress_);
+        }();
+        show_damages(options_.style(), damages.all());
+        if (!done) return std::unexpected(done.error());
+        for (const std::string& notice : *done) tell_notice(notice);
+        const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
+        show_rotated(options_.style(), amount_, seconds, damages.count());
+        return damages.count() == 0 ? kExitOk : kExitDamage;
+    }
+
+    const RotateOptions& options_;
+    std::unique_ptr<lower::LowerFs> lower_;
+    rotate::Progress progress_;
+    rotate::Amount amount_;
+};
+
+}  // namespace
+
+void add_key_rotate_command(CLI::App& key, int& exit_code) {
+    auto options = std::make_shared<RotateOptions>();
+    auto* command = key.add_subcommand(
+        "rotate", "Give the volume a new inner key, and seal everything anew; can be cut short");
+    add_unlock_options(*command, options->unlock);
+    add_slot_option(*command, options->unlock);
+    command
+        ->add_option("--add", options->add,
+                     "Another key for afterwards: password, keyfile or recovery")
+        ->check(CLI::IsMember({"password", "keyfile", "recovery"}))
+        ->type_name("TYPE");
+    command->add_option("--label", options->label, "A word for its listing; default: the type")
+        ->type_name("TEXT");
+    add_new_key_options(*command, options->fresh);
+    command->add_option("--jobs", options->jobs, "Threads; default: one for each processor")
+        ->check(CLI::Range(1, 256))
+        ->type_name("N");
+    command->add_flag("--leave-damaged", options->leave_damaged,
+                      "Go on although something opens under no key; it never will");
+    command->add_flag("--json", options->json, "Print events, one JSON object on each line");
+    command->add_flag("--yes", options->yes, "Do not ask");
+    command->add_option("CIPHERDIR", options->directory, "The volume, not mounted")->required();
+    command->footer("Example:\n  extencfs key rotate --add recovery ~/.vault");
+    command->callback([options, &exit_code] {
+        const auto done = Rotate(*options).run();
+        exit_code = done ? *done : tell(done.error());
+    });
+}
+
+}  // namespace extencfs::tools
