@@ -114,7 +114,7 @@ class CliTest(unittest.TestCase):
                 state = (entry / "stat").read_text().rsplit(") ", 1)[1][0]
             except OSError:
                 continue
-            if (words[0].endswith(b"extencfs") and mountpoint.encode() in words
+            if (words[0].endswith(b"encfs") and mountpoint.encode() in words
                     and state not in "ZX"):
                 return int(entry.name)
         return None

@@ -64,9 +64,11 @@ class EncfsTest(CliTest):
         self.addCleanup(self.release)
 
     def release(self):
+        """Unmounts, and waits for the daemon, ours or EncFS's: it tidies the volume after the mount is gone."""
         if is_mounted(self.mountpoint):
             subprocess.run(["umount", "-l", str(self.mountpoint)], check=False)
         self.assertTrue(wait_until(lambda: not is_mounted(self.mountpoint)))
+        self.assertTrue(wait_until(lambda: self.daemon_pid() is None))
 
     def open(self, *words, real=False, password="pw"):
         return self.ok("encfs", "-S", *words, self.volume, self.mountpoint, text_in=password + "\n", real=real)
