@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/token_source.h"
 
-#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <vector>
@@ -96,10 +95,13 @@ class TokenSearch {
     // nobody first. nullopt: none does, see the notices.
     Outcome<std::optional<Credential>> by_any() {
         std::vector<const KeySlot*> slots;
-        for (const KeySlot& slot : config_.slots) {
-            if (volume::is_token(slot.kind)) slots.push_back(&slot);
+        for (const bool later : {false, true}) {
+            for (const KeySlot& slot : config_.slots) {
+                if (volume::is_token(slot.kind) && needs_somebody(slot) == later) {
+                    slots.push_back(&slot);
+                }
+            }
         }
-        std::ranges::stable_partition(slots, [](const KeySlot* s) { return !needs_somebody(*s); });
         const auto end = std::chrono::steady_clock::now() + kPatience;
         for (const KeySlot* slot : slots) {
             if (std::chrono::steady_clock::now() > end) break;

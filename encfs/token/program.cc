@@ -87,6 +87,7 @@ pid_t start(const std::string& program, const std::vector<std::string>& words, i
     std::vector<std::string> copies{program};
     copies.insert(copies.end(), words.begin(), words.end());
     std::vector<char*> argv;
+    argv.reserve(copies.size() + 1);
     for (std::string& word : copies) argv.push_back(word.data());
     argv.push_back(nullptr);
     posix_spawn_file_actions_t actions;
