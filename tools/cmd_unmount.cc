@@ -15,6 +15,8 @@ namespace {
 using daemon::FailureKind;
 using daemon::Outcome;
 
+constexpr int kPatience_s = 600;
+
 struct UnmountOptions {
     std::string mountpoint;
     bool lazy = false;
@@ -32,6 +34,21 @@ Outcome<void> understood(const std::string& mountpoint, const std::string& answe
                         " could not unmount; try --lazy");
 }
 
+// A daemon serves until the last mount of its file system is gone.
+Outcome<void> mounted_nowhere_else(const daemon::MountEntry& entry) {
+    const auto other = daemon::find_other_mount(entry);
+    if (!other) return {};
+    if (other->pid == 0) {
+        return daemon::fail(FailureKind::kBusy, entry.mountpoint, " is unmounted, but ",
+                            other->mountpoint,
+                            " shows the same volume and its daemon goes on; unmount that, too");
+    }
+    return daemon::fail(FailureKind::kBusy, entry.mountpoint, " is unmounted, but process ",
+                        std::to_string(other->pid),
+                        " has it in a mount namespace of its own and the daemon goes on; end that "
+                        "container or service, too");
+}
+
 Outcome<void> unmount(const UnmountOptions& options) {
     const auto entry = daemon::find_own_mount(options.mountpoint);
     if (!entry) return std::unexpected(entry.error());
@@ -39,7 +56,8 @@ Outcome<void> unmount(const UnmountOptions& options) {
     if (options.lazy) return daemon::unmount_path(mountpoint, daemon::Detach::kLazily);
     const Progress progress("Unmounting");
     const auto answer = daemon::control_request(mountpoint, entry->user_id.value_or(geteuid()),
-                                                "unmount", daemon::Wait::kUntilExit);
+                                                "unmount", daemon::Wait::kUntilExit, kPatience_s,
+                                                [&] { return mounted_nowhere_else(*entry); });
     if (answer) return understood(mountpoint, *answer);
     // A daemon that was killed leaves its mount behind.
     if (answer.error().kind == FailureKind::kNotMounted) {

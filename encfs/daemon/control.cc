@@ -102,17 +102,21 @@ bool receive_line(int fd, std::size_t most, std::string& line) {
     return false;
 }
 
-// Until the other side is gone; false when `patience_s` is over first.
-bool wait_for_end(int fd, int patience_s) {
+// Until the other side is gone. ERRORS: kControl (`patience_s` is over first), those of `still`.
+Outcome<void> wait_for_end(int fd, const std::string& mountpoint, int patience_s,
+                           const StillWaiting& still) {
     const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(patience_s);
     limit_waiting(fd, 1000);
     char byte = 0;
     while (std::chrono::steady_clock::now() < until) {
         const ssize_t got = recv(fd, &byte, 1, 0);
-        if (got == 0) return true;
-        if (got < 0 && errno != EAGAIN && errno != EINTR) return errno == ECONNRESET;
+        if (got == 0 || (got < 0 && errno == ECONNRESET)) return {};
+        if (got < 0 && errno != EAGAIN && errno != EINTR) break;
+        if (!still) continue;
+        if (auto sensible = still(); !sensible) return sensible;
     }
-    return false;
+    return fail(FailureKind::kControl, "the daemon of ", mountpoint,
+                " is still writing; wait before you copy the volume");
 }
 
 }  // namespace
@@ -213,7 +217,8 @@ void ControlServer::answer(lower::Fd client) {
 }
 
 Outcome<std::string> control_request(const std::string& mountpoint, uid_t owner,
-                                     std::string_view request, Wait wait, int patience_s) {
+                                     std::string_view request, Wait wait, int patience_s,
+                                     const StillWaiting& still) {
     const std::string name = control_socket_name(mountpoint);
     for (const std::string& directory : control_directories(owner)) {
         if (!is_private(directory, owner)) continue;
@@ -226,11 +231,9 @@ Outcome<std::string> control_request(const std::string& mountpoint, uid_t owner,
             return fail(FailureKind::kControl, "the daemon of ", mountpoint,
                         " does not answer; try again, or use 'extencfs unmount --lazy'");
         }
-        if (wait == Wait::kUntilExit && !wait_for_end(fd.get(), patience_s)) {
-            return fail(FailureKind::kControl, "the daemon of ", mountpoint,
-                        " is still writing; wait before you copy the volume");
-        }
-        return reply;
+        if (wait == Wait::kForAnswer) return reply;
+        const auto ended = wait_for_end(fd.get(), mountpoint, patience_s, still);
+        return ended ? Outcome<std::string>(reply) : std::unexpected(ended.error());
     }
     return fail(FailureKind::kNotMounted, "no extencfs daemon answers for ", mountpoint,
                 "; check the path");

@@ -61,11 +61,13 @@ class ControlServer {
 };
 
 // Asks the daemon of `mountpoint` (absolute, resolved; mounted by `owner`).
-// `until_exit`: after the answer, wait until the daemon has ended, `patience_s` at most.
+// kUntilExit: after the answer, wait until the daemon has ended, `patience_s` at most, and ask
+// `still` each second whether there is sense in that; its failure is returned.
 // ERRORS: kNotMounted (no daemon answers there), kControl (it answers no sense, or not in time).
 enum class Wait : bool { kForAnswer = false, kUntilExit = true };
+using StillWaiting = std::function<Outcome<void>()>;
 Outcome<std::string> control_request(const std::string& mountpoint, uid_t owner,
                                      std::string_view request, Wait wait = Wait::kForAnswer,
-                                     int patience_s = 600);
+                                     int patience_s = 600, const StillWaiting& still = {});
 
 }  // namespace extencfs::daemon

@@ -11,9 +11,11 @@
 #include <charconv>
 #include <climits>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <set>
 
 namespace extencfs::daemon {
 namespace {
@@ -65,6 +67,21 @@ std::optional<std::string> real_path(const std::string& path) {
     return std::string(real.get());
 }
 
+std::vector<MountEntry> mounts_seen_by(const std::string& process) {
+    std::ifstream file("/proc/" + process + "/mountinfo");
+    return parse_mountinfo(std::string{std::istreambuf_iterator<char>(file), {}});
+}
+
+// Of the same superblock; the number of one that is gone may be another's soon.
+std::optional<std::string> place_of(const MountEntry& entry, const std::string& process) {
+    for (MountEntry& each : mounts_seen_by(process)) {
+        if (each.device == entry.device && each.type == entry.type && each.source == entry.source) {
+            return std::move(each.mountpoint);
+        }
+    }
+    return std::nullopt;
+}
+
 // fusermount3's own words go nowhere: the outcome is told in one sentence here.
 Outcome<void> run_fusermount(const std::string& mountpoint, Detach how) {
     std::vector<std::string> words{"fusermount3", "-u"};
@@ -104,16 +121,15 @@ std::vector<MountEntry> parse_mountinfo(std::string_view text) {
         while (dash < fields.size() && fields[dash] != "-") ++dash;
         if (dash + 3 >= fields.size()) continue;
         entries.push_back({unescape(fields[4]), std::string(fields[dash + 1]),
-                           unescape(fields[dash + 2]), user_id_of(fields[dash + 3])});
+                           unescape(fields[dash + 2]), user_id_of(fields[dash + 3]),
+                           std::string(fields[2])});
     }
     return entries;
 }
 
 std::optional<MountEntry> find_mount(const std::string& mountpoint) {
-    std::ifstream file("/proc/self/mountinfo");
-    const std::string text{std::istreambuf_iterator<char>(file), {}};
     std::optional<MountEntry> found;
-    for (MountEntry& entry : parse_mountinfo(text)) {
+    for (MountEntry& entry : mounts_seen_by("self")) {
         if (entry.mountpoint == mountpoint) found = std::move(entry);
     }
     return found;
@@ -121,6 +137,22 @@ std::optional<MountEntry> find_mount(const std::string& mountpoint) {
 
 bool is_extencfs(const MountEntry& entry) {
     return entry.type == "fuse.extencfs" || entry.type == "fuse.encfs";
+}
+
+std::optional<OtherMount> find_other_mount(const MountEntry& entry) {
+    if (auto place = place_of(entry, "self")) return OtherMount{std::move(*place), 0};
+    std::set<std::string> looked_at;
+    std::error_code error;
+    for (const auto& process : std::filesystem::directory_iterator("/proc", error)) {
+        const std::string name = process.path().filename();
+        pid_t pid = 0;
+        if (std::from_chars(name.data(), name.data() + name.size(), pid).ec != std::errc{})
+            continue;
+        const auto its = std::filesystem::read_symlink(process.path() / "ns/mnt", error);
+        if (error || !looked_at.insert(its).second) continue;
+        if (auto place = place_of(entry, name)) return OtherMount{std::move(*place), pid};
+    }
+    return std::nullopt;
 }
 
 Outcome<std::string> resolve_mountpoint(const std::string& path) {

@@ -19,6 +19,7 @@ struct MountEntry {
     std::string type;  // "fuse.extencfs"
     std::string source;
     std::optional<uid_t> user_id;  // who mounted it, for FUSE
+    std::string device;            // "0:57", of the superblock: the same in every mount of it
 };
 
 // Parses the text of /proc/self/mountinfo; lines that make no sense are left out.
@@ -30,6 +31,14 @@ std::optional<MountEntry> find_mount(const std::string& mountpoint);
 // True for file systems of this project's daemon, also for those that it mounts under the type of
 // EncFS, which programs look for; EncFS's own have that type, too.
 bool is_extencfs(const MountEntry& entry);
+
+struct OtherMount {
+    std::string mountpoint;
+    pid_t pid = 0;  // a process that sees it in its mount namespace; 0: it is in this one
+};
+// Where else the file system of `entry` is mounted: bound to another place, or in the mount
+// namespace of a container or service that this user may look at.
+std::optional<OtherMount> find_other_mount(const MountEntry& entry);
 
 // The mount of this project's at a path as a user gives it: with its resolved mountpoint.
 // ERRORS: kMountpoint, kNotMounted.

@@ -137,5 +137,6 @@ TEST_CASE("mountinfo: escapes, optional fields, users") {
     CHECK(entries[1].mountpoint == "/a b\\c");
     CHECK(entries[1].source == "/v\tw");
     CHECK(entries[1].user_id == 1000);
+    CHECK(entries[1].device == "0:55");
     CHECK(is_extencfs(entries[1]));
 }
