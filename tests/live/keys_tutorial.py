@@ -55,12 +55,13 @@ def run_all(place, wanted):
 
 
 def run():
+    lib.need_root()  # the machine's key of systemd-creds is root's
     lib.need_mounts()
     if lib.peer() != "extencfs":
         lib.skip("the tutorial is extencfs's own")
     wanted = commands(section(README.read_text(), "Keys"))
     verbs = {match.group(1) for command, _ in wanted if (match := re.match(r"extencfs key ([a-z-]+)", command))}
-    lib.check(verbs == {"add", "change", "list", "remove", "test", "export-header", "import-header"},
+    lib.check(verbs == {"add", "change", "list", "remove", "rotate", "test", "export-header", "import-header"},
               f"the tutorial shows {sorted(verbs)} only")
     with lib.Scratch() as scratch:
         place = scratch.file("tutorial")
