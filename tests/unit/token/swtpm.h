@@ -5,7 +5,9 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "encfs/lower/fd.h"
 #include "encfs/token/program.h"
 #include "tests/unit/token/needs.h"
 
@@ -74,11 +77,21 @@ class Swtpm {
         ::posix_spawn_file_actions_addopen(&quiet, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
         REQUIRE(::posix_spawn(&pid_, kProgram, &quiet, nullptr, argv.data(), environ) == 0);
         ::posix_spawn_file_actions_destroy(&quiet);
-        for (int waited = 0; waited < 5000 && !std::filesystem::exists(dir_ + "/socket");
-             ++waited) {
-            ::usleep(1000);
+        bool listens = false;
+        for (int waited = 0; waited < 10'000 && !listens; ++waited) {
+            listens = is_listening();
+            if (!listens) ::usleep(1000);
         }
-        REQUIRE(std::filesystem::exists(dir_ + "/socket"));
+        REQUIRE(listens);
+    }
+    // The socket's file is there a moment before anybody listens.
+    bool is_listening() const {
+        struct sockaddr_un address {};
+        address.sun_family = AF_UNIX;
+        (dir_ + "/socket").copy(address.sun_path, sizeof address.sun_path - 1);
+        const lower::Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        return ::connect(fd.get(), reinterpret_cast<const struct sockaddr*>(&address),
+                         sizeof address) == 0;
     }
     void stop() {
         if (pid_ <= 0) return;
