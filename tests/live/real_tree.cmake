@@ -6,7 +6,7 @@ function(add_acceptance_test name)
   add_test(NAME ${name} COMMAND ${Python3_EXECUTABLE} ${ARGN})
   set_tests_properties(${name} PROPERTIES
     ENVIRONMENT "EXTENCFS=${CMAKE_BINARY_DIR}/tools/extencfs;PYTHONDONTWRITEBYTECODE=1"
-    TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS live RUN_SERIAL TRUE)
+    TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS live RESOURCE_LOCK mounts COST 1000)
 endfunction()
 
 add_acceptance_test(live_real_tree ${CMAKE_CURRENT_LIST_DIR}/real_tree --quick --limit 240)
