@@ -5,7 +5,8 @@ What tests/mutation/run takes out, each with the programs of which one must fail
 Not in the table, since nobody could tell: orders of memory accesses (this machine does not reorder them); which of
 several ways is taken for a name; a child without a record, which the programs refuse themselves; comparisons of one
 half of a tag, whose collisions nobody can make; that a removed directory is not told of (publish_directory), which takes
-a removal between the look at the directory and its lock; the token of a listed name that is left to the daemon.
+a removal between the look at the directory and its lock; the token of a listed name that is left to the daemon; that a
+move whose steps fail is taken back at once, since its end takes it back as well.
 """
 
 from mutation import Mutation
@@ -326,7 +327,7 @@ rules(CORE + "legacy_move.cc", "encfs_move",
       ("a move without a journal", "if (auto r = move->make_journal(); !r) return std::unexpected(r.error());", ""),
       ("the journal is not durable before the move", "    if (done) done = lower.fsync(file->get());\n", ""),
       ("the journal's name is not durable before the move", "    if (done) done = lower.fsync(rootfd);\n", ""),
-      ("a failed move is not taken back", "        move->take_back();\n        return fail(r.error());", "        return fail(r.error());"),
+      ("a failed move is not taken back", "    if (!finished_) take_back();\n", ""),
       ("the journal goes before the move is durable", "    (void)tools_.lower.syncfs(rootfd_);\n", ""),
       ("the journal stays", "    drop_journal();\n}\n\n// ---- after a crash", "}\n\n// ---- after a crash"),
       ("a recovery always finishes", "const auto direction = renamed ? MoveDirection::kForward : MoveDirection::kBack;",
@@ -361,6 +362,7 @@ rules(CORE + "legacy_file.cc", "encfs_file",
        "(*lower_hole - layout().header_size()) /"),
       ("a header that is cut off is empty", "    if (!size) {\n        if (context.on_damage)", "    if (false) {\n        if (context.on_damage)"))
 rules(CORE + "legacy_reverse.cc", "encfs_view",
-      ("the settings are coded", "return lower_stat.st_ino == config_ino_ ? size : shown_size(codec_.layout(), size);", "return shown_size(codec_.layout(), size);"))
+      ("the settings' size is that of coded ones", "return lower_stat.st_ino == config_ino_ ? size : shown_size(codec_.layout(), size);", "return shown_size(codec_.layout(), size);"),
+      ("the settings are coded", "std::make_shared<ReverseFile>(config ? nullptr : &codec_,", "std::make_shared<ReverseFile>(&codec_,"))
 rules(CORE + "legacy_reverse_file.cc", "encfs_view",
       ("an empty file has a header", "return size == 0 ? 0 : legacy::lower_size(layout, size);", "return legacy::lower_size(layout, size);"))

@@ -235,4 +235,5 @@ TEST_CASE("a damaged block of an EncFS volume costs that block") {
     again = fs->lookup(kRootNode, "f");
     REQUIRE(again);
     CHECK_FALSE(fs->read(again->node, 0, unit, buffer).has_value());
+    CHECK(damage.text().find("header is cut off") != std::string::npos);
 }

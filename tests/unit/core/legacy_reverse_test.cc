@@ -101,10 +101,16 @@ TEST_CASE("the reverse view of a directory is an EncFS volume") {
         // By its own name, and as it is.
         auto shown = (*fs)->lookup(kRootNode, ".encfs6.xml");
         REQUIRE(shown);
+        CHECK(shown->attr.st_size == 10);
         IoBuffer buffer;
         const auto settings = (*fs)->read(shown->node, 0, 100, buffer);
         REQUIRE(settings);
         CHECK(text_of(*settings) == "<settings>");
+        // As EncFS 1.9.5 shows it: without a header.
+        const legacy::NameCodec names(volume.key, volume.parameters.names);
+        const auto empty = (*fs)->lookup(kRootNode, names.encode("empty", 0)->text);
+        REQUIRE(empty);
+        CHECK(empty->attr.st_size == 0);
         const auto missing = (*fs)->lookup(kRootNode, "empty");
         REQUIRE_FALSE(missing);
         CHECK(errno_of(missing.error()) == ENOENT);
