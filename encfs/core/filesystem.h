@@ -24,13 +24,22 @@
 #include "encfs/core/error.h"
 #include "encfs/core/handle_cache.h"
 #include "encfs/core/inode_table.h"
+#include "encfs/core/listing_snapshots.h"
 #include "encfs/core/metadata_sink.h"
+#include "encfs/core/operation_gate.h"
+#include "encfs/core/rotation.h"
 #include "encfs/core/types.h"
 #include "encfs/core/volume_format.h"
 #include "encfs/core/writer_first_mutex.h"
 #include "encfs/lower/lower_fs.h"
 
+namespace extencfs::volume {
+class VolumeKeys;
+}
+
 namespace extencfs::core {
+
+class Format1;
 
 enum class OpenIntent { kRead, kWrite };
 
@@ -71,6 +80,25 @@ class Filesystem {
     // With a format of the same volume. REQUIRES: no operation runs but forget(). ERRORS: as
     // open().
     Result<void> take_keys(FormatMaker make_format);
+
+    // ---- a rotation of the volume's keys, beside all operations (ADR 0014) ----
+    // Whether this mount can have one: it writes, and its volume is of format 1.
+    bool can_rotate() const { return rotatable_; }
+    // Looks at everything, by the present keys: what opens under none is told to `run`. Waits for
+    // the scan after an unclean end. ERRORS: whatever would stop a rotation; `failed_at` says
+    // where.
+    Result<void> survey_for_rotation(RotationRun& run);
+    // From now on everything is sealed under the last generation of `keys`, and the others are read
+    // besides. REQUIRES: a configuration with them is in force below. Also after a run that failed.
+    Result<void> begin_rotation(std::shared_ptr<const volume::VolumeKeys> keys,
+                                std::shared_ptr<Resealing> resealing);
+    // When it returns, all is of the last generation, and durable. THREADS: one at a time.
+    // ERRORS: whatever stopped it (ECANCELED: `run.stop`); begin_rotation() and run again.
+    Result<void> run_rotation(RotationRun& run);
+    // The last generation alone. REQUIRES: run_rotation(), and a configuration without the others.
+    void end_rotation(std::shared_ptr<const volume::VolumeKeys> keys);
+    // What listings that began meanwhile go on by. They cannot afterwards.
+    void forget_listings() { snapshots_.forget(); }
 
     // Called, on the thread of a request, when what the kernel knows of a name proved wrong: it
     // should be told to look it up again, but not on that thread. Call before the first request.
@@ -165,10 +193,14 @@ class Filesystem {
     Result<void> start_format(FormatMaker make_format);
 
     // Every operation that reaches the lower directory by a path holds this: no rename changes
-    // lower names elsewhere meanwhile. Nothing where the format binds no paths.
+    // lower names elsewhere meanwhile, where the format binds paths; and no step of a rotation of
+    // keys is under way, where there can be one.
     std::shared_lock<WriterFirstMutex> still_paths() {
-        return binding_.any() ? std::shared_lock(paths_) : std::shared_lock<WriterFirstMutex>();
+        if (binding_.any()) return std::shared_lock(paths_);
+        return rotatable_ ? gate_.enter() : OperationGate::Entered();
     }
+    // forget() within an operation.
+    void give_back(NodeId node, std::uint64_t count);
 
     // ---- resolver.cc: from nodes to descriptors ----
     Result<NodeView> view(NodeId node) const;
@@ -269,6 +301,23 @@ class Filesystem {
     Result<void> prepare_directory_move(const Place& from, const Place& to, NodeId node);
     std::string long_symlink_target(const Place& place, const struct stat& lower_stat);
 
+    // ---- ops_dir_rotating.cc ----
+    Result<ListingSnapshot> snapshot_of(const DirHandle& dir);
+    // By what a listing goes on at `cookie` (0: it begins); nullopt: by the lower directory.
+    std::optional<Result<ListingSnapshots::Place>> steady_listing(NodeId node, const Dir& dir,
+                                                                  std::uint64_t cookie);
+    Result<void> list_steadily(NodeId node, const Dir& dir, const ListingSnapshots::Place& place,
+                               ListMode mode, const std::function<bool(const ListedEntry&)>& each);
+
+    // ---- rotator*.cc ----
+    class Rotator;
+    bool is_rotating() const { return resealing_ != nullptr; }
+    bool is_renewed(const DirContext& context) const;
+    void keys_changed();
+    // Something came to lie there by a rename or link, where the rotation may have been before: it
+    // is looked at for its own sake. LOCKS: the namespace of that place.
+    void note_moved(const Place& place);
+
     // ---- ops_file.cc ----
     // Opens the file for writing, tells the sink, and takes set-user-ID away before `change(file)`.
     template <typename Act>
@@ -301,6 +350,8 @@ class Filesystem {
         XattrClass kind = XattrClass::kUnknown;  // of one attribute ...
         std::string lower_name;                  // ... and its name below
     };
+    // While keys are rotated: its attributes have the form of the newest generation alone.
+    Result<void> renew_xattrs(const XattrTarget& target);
     static XattrClass classify(const std::string& name);
     // Whether these are no attributes that would be seen above.
     bool seen_bare(const lower::Result<std::vector<std::string>>& lower_names) const;
@@ -330,6 +381,7 @@ class Filesystem {
     void sweep(int dirfd, NodeId directory, const std::vector<std::string>& leftovers,
                const std::vector<std::string>& side_files);
 
+    OperationGate gate_;
     WriterFirstMutex paths_;
     std::array<std::shared_mutex, 256> namespace_locks_;
     std::shared_mutex& namespace_lock(NodeId directory) {
@@ -405,7 +457,23 @@ class Filesystem {
     std::unordered_set<NodeId> read_only_files_;
     std::atomic<bool> any_read_only_file_{false};
 
+    // Of a rotation. These change while nobody is in the gate.
+    bool rotatable_ = false;
+    Format1* format1_ = nullptr;  // format_, if it is that
+    std::shared_ptr<Resealing> resealing_;
+    bool noting_moves_ = false;
+    std::atomic<bool> moves_lost_{false};  // one could not be noted
+    struct Moved {
+        NodeId node = 0;  // both with a reference
+        Location location;
+    };
+    std::mutex moved_mutex_;
+    std::vector<Moved> moved_;
+    std::mutex xattr_renewal_;  // held over its lower calls
+    ListingSnapshots snapshots_;
+
     std::atomic<bool> stopping_{false};
+    std::atomic<bool> scanning_{false};
     std::atomic<bool> scan_complete_{true};
     std::thread scan_;
 };

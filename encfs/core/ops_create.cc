@@ -334,6 +334,7 @@ Result<Entry> Filesystem::link(NodeId node, NodeId parent, std::string_view name
     auto wrote = write_durable_side_file(*at);
     auto made = wrote ? link_locked(*source, *at, scope.change()) : std::unexpected(wrote.error());
     if (!made) remove_unused_side_file(*at);
+    if (made) note_moved(*at);
     const auto token = sink_->token();
     if (made) sink_->publish_entry({parent, name}, made->node, token, scope.change());
     publish_directory(*at, scope.change());

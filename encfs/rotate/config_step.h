@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The configurations of a rotation on the disk: put in force, whoever rotates.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "encfs/daemon/config_change.h"
+#include "encfs/daemon/volume_on_disk.h"
+#include "encfs/rotate/rotation.h"
+#include "encfs/volume/rotation.h"
+#include "encfs/volume/volume_keys.h"
+
+namespace extencfs::rotate {
+
+// ERRORS: kDamage.
+daemon::Outcome<std::unique_ptr<volume::VolumeKeys>> keys_of(const daemon::UnlockedVolume& volume);
+
+// Of a volume that `secret` opened: the first configuration of a rotation, with one more slot if
+// there is to be one. ERRORS: kKeySlot, kKeyDerivation.
+daemon::Outcome<volume::BegunRotation> begun_config(const daemon::UnlockedVolume& volume,
+                                                    const volume::OpeningSecret& secret,
+                                                    const std::optional<MoreSlot>& more);
+
+// Puts `changed` in place of both copies and of what `volume` says; `check` opens it, or was not
+// given. REQUIRES: the writer lock. ERRORS: kConfigWrite, kOther.
+daemon::Outcome<daemon::Notices> put_config(const daemon::VolumeOnDisk& disk,
+                                            daemon::UnlockedVolume& volume,
+                                            const volume::Config& changed,
+                                            const crypto::Key256& volume_key,
+                                            const std::optional<volume::OpeningSecret>& check);
+
+}  // namespace extencfs::rotate
