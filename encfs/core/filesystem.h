@@ -97,8 +97,12 @@ class Filesystem {
     Result<void> run_rotation(RotationRun& run);
     // The last generation alone. REQUIRES: run_rotation(), and a configuration without the others.
     void end_rotation(std::shared_ptr<const volume::VolumeKeys> keys);
-    // What listings that began meanwhile go on by. They cannot afterwards.
-    void forget_listings() { snapshots_.forget(); }
+    // Runs `change`, which changes names in the root that are not the file system's, with nobody
+    // else at work; the root's times stay.
+    void change_root(const std::function<void()>& change);
+    // From begin_rotation() until this is called, a while after the end: listings go by what was
+    // there when they began. Those that are under way then cannot go on.
+    void forget_listings();
 
     // Called, on the thread of a request, when what the kernel knows of a name proved wrong: it
     // should be told to look it up again, but not on that thread. Call before the first request.
@@ -462,6 +466,7 @@ class Filesystem {
     Format1* format1_ = nullptr;  // format_, if it is that
     std::shared_ptr<Resealing> resealing_;
     bool noting_moves_ = false;
+    bool steady_listings_ = false;
     std::atomic<bool> moves_lost_{false};  // one could not be noted
     struct Moved {
         NodeId node = 0;  // both with a reference

@@ -61,11 +61,6 @@ std::optional<ListingSnapshots::Place> ListingSnapshots::continued(
     return Place{it->second->snapshot, 0, static_cast<std::size_t>(at - items.begin()) + 1};
 }
 
-void ListingSnapshots::forget_orders() {
-    const std::lock_guard lock(mutex_);
-    while (!orders_.empty()) drop_locked(orders_.begin()->second);
-}
-
 void ListingSnapshots::forget() {
     const std::lock_guard lock(mutex_);
     while (!kept_.empty()) drop_locked(kept_.begin());

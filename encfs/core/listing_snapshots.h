@@ -55,9 +55,7 @@ class ListingSnapshots {
     void keep_order(NodeId directory, ListingSnapshot snapshot);
     // Where such a listing goes on. nullopt: not known any more.
     std::optional<Place> continued(NodeId directory, std::uint64_t lower_cookie) const;
-    // No listing from before may go on any more by its lower cookie.
-    void forget_orders();
-    // Takes all that is kept back, but for which cookies were ours.
+    // All of them; a cookie of ours stays known as one.
     void forget();
 
   private:

@@ -45,7 +45,7 @@ std::optional<Result<ListingSnapshots::Place>> Filesystem::steady_listing(NodeId
         case ListingSnapshots::Known::kNo:
             break;
     }
-    if (!is_rotating()) return std::nullopt;
+    if (!steady_listings_) return std::nullopt;
     if (cookie != 0) {
         // It began before the rotation.
         if (!is_renewed(dir->context)) return std::nullopt;

@@ -317,6 +317,7 @@ Result<void> Filesystem::begin_rotation(std::shared_ptr<const volume::VolumeKeys
     const std::unique_lock alone(gate_);
     format1_->take_keys(std::move(keys), true);
     resealing_ = std::move(resealing);
+    steady_listings_ = true;
     keys_changed();
     return {};
 }
@@ -349,7 +350,9 @@ Result<void> Filesystem::run_rotation(RotationRun& run) {
     run.begin();
     run.cleaning = true;
     if (auto r = rotator.clean(); !r) return r;
-    if (auto r = resealing_->clean(); !r) return fail(r.error());
+    lower::Result<void> cleaned;
+    change_root([&] { cleaned = resealing_->clean(); });
+    if (!cleaned) return fail(cleaned.error());
     if (auto r = lower_->syncfs(root_->fd.get()); !r) return fail(r.error());
     return {};
 }
@@ -359,7 +362,19 @@ void Filesystem::end_rotation(std::shared_ptr<const volume::VolumeKeys> keys) {
     format1_->take_keys(std::move(keys), false);
     keys_changed();
     resealing_.reset();
-    snapshots_.forget_orders();
+}
+
+void Filesystem::change_root(const std::function<void()>& change) {
+    const std::unique_lock alone(gate_);
+    Rotator::Inside root(*this);
+    (void)root.open(kRootNode);
+    change();
+}
+
+void Filesystem::forget_listings() {
+    const std::unique_lock alone(gate_);
+    steady_listings_ = false;
+    snapshots_.forget();
 }
 
 void Filesystem::note_moved(const Place& place) {

@@ -29,10 +29,10 @@ class Filesystem::Rotator {
     Result<void> renew();
     Result<void> clean();
 
+    class Inside;
+
   private:
     enum class Pass { kSurvey, kRenew, kClean };
-    // A directory within a step: its descriptor, which can be listed and synced, and what it was.
-    class Inside;
     struct Item;
 
     // Runs `act` with the file system to itself, and lets the others work as long afterwards.
@@ -90,6 +90,7 @@ class Filesystem::Rotator {
     std::chrono::steady_clock::duration owed_{};
 };
 
+// A directory within a step: its descriptor, which can be listed and synced, and what it was.
 class Filesystem::Rotator::Inside {
   public:
     explicit Inside(Filesystem& fs) : fs_(fs) {}

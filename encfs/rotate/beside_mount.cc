@@ -143,9 +143,10 @@ Outcome<Notices> BesideMount::begin(const volume::OpeningSecret& secret,
     if (auto synced = disk_.fs().syncfs(disk_.root_fd()); !synced) {
         return cannot("", "synced", synced.error());
     }
-    (void)Journal::remove(disk_.fs(), disk_.root_fd());
+    fs_.change_root([this] { (void)Journal::remove(disk_.fs(), disk_.root_fd()); });
     const volume::OpeningSecret same(secret.kind, secret.bytes, unlocked_->slot);
-    auto written = put_config(disk_, *unlocked_, begun->config, begun->volume_key, same);
+    auto written = put_config(disk_, *unlocked_, begun->config, begun->volume_key, same,
+                              [this](const auto& write) { fs_.change_root(write); });
     if (!written) return written;
     unlocked_->volume_key = std::move(begun->volume_key);
     // From here on nothing but a rotation opens the volume.
@@ -164,7 +165,8 @@ Outcome<Notices> BesideMount::run(core::RotationRun& run) {
     if (auto done = fs_.run_rotation(run); !done) return stopped_at(run, done.error());
     const auto ended = volume::end_rotation(unlocked_->config);
     if (!ended) return std::unexpected(daemon::slot_failure(ended.error()));
-    auto notices = put_config(disk_, *unlocked_, *ended, unlocked_->volume_key, std::nullopt);
+    auto notices = put_config(disk_, *unlocked_, *ended, unlocked_->volume_key, std::nullopt,
+                              [this](const auto& write) { fs_.change_root(write); });
     if (!notices) return notices;
     auto derived = keys_of(*unlocked_);
     if (!derived) return std::unexpected(derived.error());

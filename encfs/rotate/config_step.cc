@@ -34,7 +34,8 @@ Outcome<volume::BegunRotation> begun_config(const daemon::UnlockedVolume& volume
 
 Outcome<Notices> put_config(const daemon::VolumeOnDisk& disk, daemon::UnlockedVolume& volume,
                             const volume::Config& changed, const crypto::Key256& volume_key,
-                            const std::optional<volume::OpeningSecret>& check) {
+                            const std::optional<volume::OpeningSecret>& check,
+                            const Around& around) {
     std::string text = volume::serialize_config(changed, volume_key.bytes());
     // What is about to be the only way in is tried as the next run will.
     auto read_back = volume::parse_config(text);
@@ -45,7 +46,13 @@ Outcome<Notices> put_config(const daemon::VolumeOnDisk& disk, daemon::UnlockedVo
         return fail(FailureKind::kOther,
                     "the new configuration does not open; nothing was changed, please report it");
     }
-    auto notices = daemon::change_config(disk, text);
+    Outcome<Notices> notices;
+    const auto write = [&] { notices = daemon::change_config(disk, text); };
+    if (around) {
+        around(write);
+    } else {
+        write();
+    }
     if (!notices) return notices;
     volume.config = std::move(*read_back);
     volume.text = std::move(text);

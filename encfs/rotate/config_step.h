@@ -2,6 +2,7 @@
 // The configurations of a rotation on the disk: put in force, whoever rotates.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -22,12 +23,17 @@ daemon::Outcome<volume::BegunRotation> begun_config(const daemon::UnlockedVolume
                                                     const volume::OpeningSecret& secret,
                                                     const std::optional<MoreSlot>& more);
 
+// Runs what it is given, with whatever is to be done before and after.
+using Around = std::function<void(const std::function<void()>&)>;
+
 // Puts `changed` in place of both copies and of what `volume` says; `check` opens it, or was not
-// given. REQUIRES: the writer lock. ERRORS: kConfigWrite, kOther.
+// given. The files are written within `around`. REQUIRES: the writer lock. ERRORS: kConfigWrite,
+// kOther.
 daemon::Outcome<daemon::Notices> put_config(const daemon::VolumeOnDisk& disk,
                                             daemon::UnlockedVolume& volume,
                                             const volume::Config& changed,
                                             const crypto::Key256& volume_key,
-                                            const std::optional<volume::OpeningSecret>& check);
+                                            const std::optional<volume::OpeningSecret>& check,
+                                            const Around& around = {});
 
 }  // namespace extencfs::rotate
