@@ -109,11 +109,15 @@ std::vector<MountEntry> parse_mountinfo(std::string_view text) {
     return entries;
 }
 
-std::optional<MountEntry> find_mount(const std::string& mountpoint) {
+std::vector<MountEntry> all_mounts() {
     std::ifstream file("/proc/self/mountinfo");
     const std::string text{std::istreambuf_iterator<char>(file), {}};
+    return parse_mountinfo(text);
+}
+
+std::optional<MountEntry> find_mount(const std::string& mountpoint) {
     std::optional<MountEntry> found;
-    for (MountEntry& entry : parse_mountinfo(text)) {
+    for (MountEntry& entry : all_mounts()) {
         if (entry.mountpoint == mountpoint) found = std::move(entry);
     }
     return found;

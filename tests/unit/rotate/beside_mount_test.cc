@@ -250,13 +250,22 @@ TEST_CASE("a rotation that fails at any call is gone on with in the same mount")
         lower.fail_at(at, ENOSPC);
         (void)rotate_beside(lower, place.path(), *fs);
         const bool through = lower.count(fake::Calls::mutating()) < at;
-        // Half rotated, everything is as it was.
-        CHECK(difference(seen_in(*fs, Compare::kNoTimes), before) == "");
+        // Half rotated, everything is as it was, but for how many names a symlink with several has.
+        const auto without_count = [](Upper upper) {
+            for (const char* name : {"docs/link", "same link"}) {
+                std::string& text = upper.at(name);
+                text = text.substr(text.rfind(' '));
+            }
+            return upper;
+        };
+        CHECK(difference(without_count(seen_in(*fs, Compare::kNoTimes)), without_count(before)) ==
+              "");
         const auto keys = place.derived();
         const bool over = keys && (*keys)->current().number != (*old_keys)->current().number;
         if (!over) check_failed(rotate_beside(lower, place.path(), *fs));
         CHECK(difference(seen_in(*fs, Compare::kNoTimes), before) == "");
-        CHECK(fs->finish());
+        fs->forget_listings();
+        if (!through) CHECK(fs->finish());
         fs.reset();
         check_end(place, **old_keys, before);
         if (through) return;
