@@ -157,8 +157,6 @@ void add_key_rotate_command(CLI::App& key, int& exit_code) {
     command->add_option("--label", options->label, "A word for its listing; default: the type")
         ->type_name("TEXT");
     add_new_key_options(*command, options->fresh);
-    command->add_flag("--online", options->online,
-                      "Also while it is mounted: its daemon does it, beside all use of the volume");
     command->add_option("--jobs", options->jobs, "Threads; default: one for each processor")
         ->check(CLI::Range(1, 256))
         ->type_name("N");
@@ -166,10 +164,7 @@ void add_key_rotate_command(CLI::App& key, int& exit_code) {
                       "Go on although something opens under no key; it never will");
     command->add_flag("--json", options->json, "Print events, one JSON object on each line");
     command->add_flag("--yes", options->yes, "Do not ask");
-    command
-        ->add_option("CIPHERDIR", options->directory,
-                     "The volume, not mounted; with --online, it or where it is mounted")
-        ->required();
+    command->add_option("CIPHERDIR", options->directory, "The volume, not mounted")->required();
     command->footer("Example:\n  extencfs key rotate --add recovery ~/.vault");
     command->callback([options, &exit_code] {
         const auto done = Rotate(*options).run();

@@ -9,7 +9,6 @@
 #include <optional>
 
 #include "encfs/daemon/mount_session.h"
-#include "encfs/rotate/live_service.h"
 #include "encfs/token/key_cache.h"
 #include "tools/command.h"
 #include "tools/json_failure.h"
@@ -210,7 +209,7 @@ ExitCode tell_of(const MountCommand& command, const daemon::Failure& failure) {
 }
 
 ExitCode run(const MountCommand& command) {
-    auto request = to_request(command);
+    const auto request = to_request(command);
     if (!request) {
         std::fprintf(stderr, "extencfs: %s; see 'extencfs mount --help'\n",
                      request.error().c_str());
@@ -224,7 +223,6 @@ ExitCode run(const MountCommand& command) {
             return find_credential(command.unlock, config, command.cipher_dir);
         },
         [](const std::string& words) { return std::make_shared<Progress>(words); }};
-    request->rotation = rotate::make_live_rotation;
     if (command.cache_minutes != 0) {
         dialogue.opened = [minutes = command.cache_minutes](const daemon::OpenedBy& by) {
             keep_key(by, minutes);

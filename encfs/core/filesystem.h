@@ -474,6 +474,18 @@ class Filesystem {
     };
     std::mutex moved_mutex_;
     std::vector<Moved> moved_;
+    // Lower inodes of files and directories that the walk under way is done with. Nothing old comes
+    // into such a directory any more but by a move, which is noted; and a number that something
+    // else gets is that of something new.
+    std::unordered_set<std::uint64_t> walked_;
+    bool is_walked(std::uint64_t ino) {
+        const std::lock_guard lock(moved_mutex_);
+        return walked_.contains(ino);
+    }
+    void note_walked(std::uint64_t ino) {
+        const std::lock_guard lock(moved_mutex_);
+        walked_.insert(ino);
+    }
     std::mutex xattr_renewal_;  // held over its lower calls
     ListingSnapshots snapshots_;
 

@@ -289,6 +289,7 @@ Result<Entry> Filesystem::make_directory(const Place& at, mode_t mode, const Cal
     handle->ino = is->st_ino;
     handle->context = *context;
     dirs_->insert(entry->node, std::move(handle));
+    if (noting_moves_) note_walked(is->st_ino);
     sink_->directory_is_empty(entry->node, is->st_ino, token, nullptr);
     if (bare)
         sink_->publish_xattr(entry->node, is->st_ino, MetadataSink::XattrFact::kNone, {}, token);

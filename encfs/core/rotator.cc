@@ -19,6 +19,7 @@ namespace {
 constexpr std::chrono::steady_clock::duration kTurn = std::chrono::milliseconds(1);
 constexpr std::chrono::steady_clock::duration kLongestRest = std::chrono::milliseconds(100);
 constexpr std::chrono::milliseconds kScanPause{20};
+constexpr std::size_t kManyMoved = 64;
 
 }  // namespace
 
@@ -87,10 +88,17 @@ Filesystem::Rotator::~Rotator() {
         fs_.forget(one.location.parent, 1);
     }
     for (const NodeId node : waiting_) fs_.forget(node, 1);
+    const std::lock_guard lock(fs_.moved_mutex_);
+    fs_.walked_ = {};
 }
 
 void Filesystem::Rotator::rest() {
     if (owed_ < kTurn) return;
+    {
+        // Who moves things faster than they are looked at is not waited for.
+        const std::lock_guard lock(fs_.moved_mutex_);
+        if (fs_.moved_.size() > kManyMoved) return;
+    }
     std::this_thread::sleep_for(std::min(owed_, kLongestRest));
     owed_ = {};
 }
@@ -125,7 +133,15 @@ Result<void> Filesystem::Rotator::wait_for(NodeId directory) {
 
 Result<void> Filesystem::Rotator::walk(Pass pass) {
     if (!fs_.table_->hold(kRootNode)) return fail(ErrorKind::kStale);
+    {
+        const std::lock_guard lock(fs_.moved_mutex_);
+        fs_.walked_.clear();
+    }
     waiting_.push_back(kRootNode);
+    return go_on(pass);
+}
+
+Result<void> Filesystem::Rotator::go_on(Pass pass) {
     for (;;) {
         if (auto r = stopped(); !r) return r;
         if (!waiting_.empty()) {
@@ -153,10 +169,10 @@ Result<void> Filesystem::Rotator::walk(Pass pass) {
 }
 
 Result<bool> Filesystem::Rotator::enter(NodeId node, Inside& in) {
-    auto opened = in.open(node);
-    if (opened) return true;
     const auto view = fs_.table_->view(node);
     if (!view || view->gone) return false;
+    auto opened = in.open(node);
+    if (opened) return true;
     const std::string path = view->location ? view->location->entry : std::string();
     if (opened.error().kind == ErrorKind::kDamaged) {
         (void)damaged(path, "the directory's id file does not authenticate");
@@ -173,6 +189,7 @@ Result<std::vector<std::string>> Filesystem::Rotator::entries_of(NodeId node, Pa
         auto there = enter(node, in);
         if (!there) return std::unexpected(there.error());
         if (!*there) return entries;
+        fs_.note_walked(in.dir()->ino);
         if (pass == Pass::kRenew) {
             auto bad = fs_.resealing_->attributes(in.fd(), in.dir()->context.id);
             if (!bad) return failed(path_of(in, ""), Error{ErrorKind::kLower, bad.error().value});
@@ -190,6 +207,8 @@ Result<std::vector<std::string>> Filesystem::Rotator::entries_of(NodeId node, Pa
 }
 
 Result<void> Filesystem::Rotator::visit(NodeId node, Pass pass) {
+    const auto view = fs_.table_->view(node);
+    if (!view || fs_.is_walked(view->ino)) return {};
     const auto entries = entries_of(node, pass);
     if (!entries) return std::unexpected(entries.error());
     for (const std::string& entry : *entries) {
@@ -270,11 +289,13 @@ Result<void> Filesystem::Rotator::survey() {
 }
 
 Result<void> Filesystem::Rotator::renew() {
+    if (auto r = walk(Pass::kRenew); !r) return r;
     for (;;) {
-        if (auto r = walk(Pass::kRenew); !r) return r;
         bool any = false;
         if (auto r = seal_nameless(any); !r) return r;
-        if (any || fs_.moves_lost_.exchange(false)) continue;
+        const bool again = fs_.moves_lost_.exchange(false);
+        if (auto r = again ? walk(Pass::kRenew) : go_on(Pass::kRenew); !r) return r;
+        if (any || again) continue;
         if (!alone([this] { return anything_left(); })) return {};
     }
 }
@@ -381,6 +402,14 @@ void Filesystem::note_moved(const Place& place) {
     if (!noting_moves_) return;
     const auto is = lower_->stat_at(place.dir->fd.get(), place.entry());
     const NodeId node = is ? table_->acquire(place.location, is->st_ino, is->st_mode) : NodeId{0};
+    if (node != 0 && is && !S_ISLNK(is->st_mode)) {
+        const auto open = S_ISREG(is->st_mode) ? files_->find(node) : nullptr;
+        const bool other = !S_ISREG(is->st_mode) && !S_ISDIR(is->st_mode);
+        if (other || is_walked(is->st_ino) || (open && !open->is_of_older_keys())) {
+            give_back(node, 1);
+            return;
+        }
+    }
     if (node == 0 || !table_->hold(place.location.parent)) {
         if (node != 0) give_back(node, 1);
         moves_lost_ = true;  // everything is looked at once more

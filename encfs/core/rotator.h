@@ -53,6 +53,10 @@ class Filesystem::Rotator {
     std::string path_of(const Inside& in, const std::string& entry) const;
 
     Result<void> walk(Pass pass);
+    // Until nothing waits.
+    Result<void> go_on(Pass pass);
+    // Whether there is nothing to do about it, by a look that costs little.
+    bool is_done(const Moved& moved);
     Result<void> visit(NodeId node, Pass pass);
     Result<void> visit_moved(const Moved& moved, Pass pass);
     // False: it is gone, or damaged.

@@ -25,6 +25,7 @@ Result<Filesystem::File> Filesystem::Rotator::open_to_seal(NodeId& node) {
 }
 
 Result<void> Filesystem::Rotator::visit_file(NodeId& node, Pass pass) {
+    if (const auto view = fs_.table_->view(node); view && fs_.is_walked(view->ino)) return {};
     File file;
     std::string path;
     auto opened = alone([&]() -> Result<void> {
@@ -44,8 +45,11 @@ Result<void> Filesystem::Rotator::visit_file(NodeId& node, Pass pass) {
             return failed(path, Error{ErrorKind::kInternal});
         return {};
     });
-    if (!opened || !file || pass != Pass::kRenew) return opened;
-    return seal_file(*file, path);
+    if (!opened || !file) return opened;
+    auto done = pass == Pass::kRenew ? seal_file(*file, path) : Result<void>{};
+    const auto view = fs_.table_->view(node);
+    if (done && view) fs_.note_walked(view->ino);
+    return done;
 }
 
 Result<void> Filesystem::Rotator::seal_file(ContentFile& file, const std::string& path) {
@@ -127,12 +131,37 @@ Result<void> Filesystem::Rotator::seal_nameless(bool& any) {
     return {};
 }
 
+bool Filesystem::Rotator::is_done(const Moved& moved) {
+    const auto view = fs_.table_->view(moved.node);
+    if (!view || view->gone) return true;
+    if (S_ISDIR(view->type)) return fs_.is_walked(view->ino);
+    if (S_ISREG(view->type)) {
+        const auto file = fs_.file(moved.node, OpenIntent::kWrite);
+        return file && !(*file)->is_of_older_keys();
+    }
+    return !S_ISLNK(view->type);
+}
+
 // LOCKS: nobody is in the gate.
 bool Filesystem::Rotator::anything_left() {
-    if (!waiting_.empty()) return true;
+    if (!waiting_.empty() || fs_.moves_lost_) return true;
+    // Something moves all the time, in some volumes: what is done with is no reason to go on.
+    std::vector<Moved> moved;
     {
         const std::lock_guard lock(fs_.moved_mutex_);
-        if (!fs_.moved_.empty()) return true;
+        moved.swap(fs_.moved_);
+    }
+    const auto left = std::partition(moved.begin(), moved.end(),
+                                     [this](const Moved& one) { return is_done(one); });
+    for (auto one = moved.begin(); one != left; ++one) {
+        fs_.give_back(one->node, 1);
+        fs_.give_back(one->location.parent, 1);
+    }
+    moved.erase(moved.begin(), left);
+    if (!moved.empty()) {
+        const std::lock_guard lock(fs_.moved_mutex_);
+        fs_.moved_ = std::move(moved);
+        return true;
     }
     std::vector<NodeId> unopened;
     {

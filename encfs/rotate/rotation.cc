@@ -19,11 +19,6 @@ Outcome<Rotation> Rotation::open(lower::LowerFs& fs, const std::string& path) {
     // Before the lock, which would leave a file in a directory that is no volume.
     if (const auto there = disk->read_config(); !there) return std::unexpected(there.error());
     auto lock = daemon::lock_for_keys(*disk);
-    if (!lock && lock.error().kind == FailureKind::kLocked) {
-        return fail(FailureKind::kLocked, disk->path(),
-                    " is mounted for writing, or another command changes its keys; unmount it, or "
-                    "give --online, which works beside the mount");
-    }
     if (!lock) return std::unexpected(lock.error());
     auto copies = disk->read_config();
     if (!copies) return std::unexpected(copies.error());
