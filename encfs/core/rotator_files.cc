@@ -197,7 +197,9 @@ Result<void> Filesystem::Rotator::seal_symlink(Inside& in, const std::string& en
     // Another inode has the name. Whoever asks for the old node by it is told to look it up again.
     const NodeId node = fs_.table_->find(is.st_ino);
     if (node == 0) return {};
-    fs_.table_->remove_location(node, {in.node(), entry}, false);
+    // That goes for its other names as well, which nobody would rename for it any more.
+    for (auto view = fs_.table_->view(node); view && view->location; view = fs_.table_->view(node))
+        fs_.table_->remove_location(node, *view->location, false);
     fs_.table_->distrust(node);
     if (fs_.on_entry_stale_) fs_.on_entry_stale_(in.node(), plain);
     return {};
