@@ -138,14 +138,17 @@ class Migrate {
                                             is_free ? Purpose::kCreate : Purpose::kOpen, place);
         if (!password) return std::unexpected(password.error());
         const Progress progress("Deriving the key");
+        std::optional<crypto::Key256> key;
         if (is_free) {
             auto made = migrate::NewVolume::make(*lower_, place, new_volume(options_.volume),
                                                  password->bytes());
             if (!made) return std::unexpected(made.error());
+            key = std::move(*made);
         }
-        return wanted("new volume " + place, "that it got when this migration was begun",
-                      migrate::NewVolume::open(*lower_, place, password->bytes(), old_->identity(),
-                                               descriptors_));
+        const auto secret = migrate::NewVolume::made_secret(key, password->bytes());
+        return wanted(
+            "new volume " + place, "that it got when this migration was begun",
+            migrate::NewVolume::open(*lower_, place, secret, old_->identity(), descriptors_));
     }
 
     // Two passwords are asked for: which one was wrong, and which is right.

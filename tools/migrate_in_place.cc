@@ -153,12 +153,17 @@ class InPlaceMigration {
         const auto password = read_password(
             options_.new_password, fresh ? Purpose::kCreate : Purpose::kOpen, path_ + " (new)");
         if (!password) return std::unexpected(password.error());
+        std::optional<crypto::Key256> key;
         if (fresh) {
             const Progress progress("Deriving the key");
             auto begun =
                 place_->begin(old_->identity(), records(survey), [&](const std::string& name) {
-                    return migrate::NewVolume::make(*lower_, path_ + "/" + name,
-                                                    new_volume(options_.volume), password->bytes());
+                    auto made =
+                        migrate::NewVolume::make(*lower_, path_ + "/" + name,
+                                                 new_volume(options_.volume), password->bytes());
+                    if (!made) return Outcome<void>(std::unexpected(made.error()));
+                    key = std::move(*made);
+                    return Outcome<void>();
                 });
             if (!begun) return std::unexpected(begun.error());
         }
@@ -172,7 +177,7 @@ class InPlaceMigration {
             const Progress progress("Deriving the key");
             return migrate::NewVolume::open_in_place(
                 *lower_, path_ + "/" + volume::kMigrationName + "/" + migrate::kWorkVolume,
-                password->bytes(), descriptors_);
+                migrate::NewVolume::made_secret(key, password->bytes()), descriptors_);
         }();
         if (!made) return std::unexpected(made.error());
         auto counts = copy(*made, **journal, survey);

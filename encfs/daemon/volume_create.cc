@@ -84,10 +84,11 @@ VolumeCreation::~VolumeCreation() {
     if (unfinished_.value) (void)disk_->fs().unlink(disk_->root_fd(), volume::kStateName);
 }
 
-Outcome<volume::Config> VolumeCreation::finish(volume::NewVolume choice, Bytes password) {
+Outcome<volume::Config> VolumeCreation::finish(volume::NewVolume choice, Bytes password,
+                                               crypto::Key256* box_key) {
     choice.name_encoding = name_encoding_;
     crypto::Key256 volume_key;
-    auto config = volume::new_config(choice, password, volume_key);
+    auto config = volume::new_config(choice, password, volume_key, box_key);
     if (!config) {
         if (config.error().kind == volume::ErrorKind::kNoMemory) {
             return fail(FailureKind::kKeyDerivation,

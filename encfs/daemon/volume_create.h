@@ -28,9 +28,11 @@ class VolumeCreation {
     volume::NameEncoding name_encoding() const { return name_encoding_; }
 
     // Runs Argon2 and writes both copies of the configuration and the state. `choice`'s name
-    // encoding is replaced by the probed one. Returns the configuration.
+    // encoding is replaced by the probed one. Returns the configuration, and the key of its slot's
+    // box if that is asked for.
     // ERRORS: kConfigWrite, kKeyDerivation, kCipherDir.
-    Outcome<volume::Config> finish(volume::NewVolume choice, Bytes password);
+    Outcome<volume::Config> finish(volume::NewVolume choice, Bytes password,
+                                   crypto::Key256* box_key = nullptr);
 
   private:
     VolumeCreation(const VolumeOnDisk& disk, WriterLock lock)

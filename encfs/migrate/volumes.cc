@@ -141,20 +141,29 @@ Outcome<void> OldVolume::unlock(const volume::OpeningSecret& secret, std::size_t
 
 // ---- the new one ----
 
-Outcome<void> NewVolume::make(lower::LowerFs& fs, const std::string& path, volume::NewVolume choice,
-                              Bytes password) {
+Outcome<crypto::Key256> NewVolume::make(lower::LowerFs& fs, const std::string& path,
+                                        volume::NewVolume choice, Bytes password) {
     const auto disk = daemon::VolumeOnDisk::open(fs, path);
     if (!disk) return std::unexpected(disk.error());
     auto creation = daemon::VolumeCreation::prepare(*disk);
     if (!creation) return std::unexpected(creation.error());
-    const auto config = creation->finish(std::move(choice), password);
+    crypto::Key256 box_key;
+    const auto config = creation->finish(std::move(choice), password, &box_key);
     if (!config) return std::unexpected(config.error());
-    return {};
+    return box_key;
 }
 
-Outcome<NewVolume> NewVolume::open(lower::LowerFs& fs, const std::string& path, Bytes password,
-                                   std::uint64_t old_volume, std::size_t max_descriptors) {
-    auto made = open_in_place(fs, path, password, max_descriptors);
+volume::OpeningSecret NewVolume::made_secret(const std::optional<crypto::Key256>& made,
+                                             Bytes password) {
+    volume::OpeningSecret secret(made ? Bytes(made->bytes()) : password);
+    secret.is_box_key = made.has_value();
+    return secret;
+}
+
+Outcome<NewVolume> NewVolume::open(lower::LowerFs& fs, const std::string& path,
+                                   const volume::OpeningSecret& secret, std::uint64_t old_volume,
+                                   std::size_t max_descriptors) {
+    auto made = open_in_place(fs, path, secret, max_descriptors);
     if (!made) return made;
     if (auto journal = made->open_journal(old_volume, path); !journal) {
         (void)made->close();
@@ -164,7 +173,8 @@ Outcome<NewVolume> NewVolume::open(lower::LowerFs& fs, const std::string& path, 
 }
 
 Outcome<NewVolume> NewVolume::open_in_place(lower::LowerFs& fs, const std::string& path,
-                                            Bytes password, std::size_t max_descriptors) {
+                                            const volume::OpeningSecret& secret,
+                                            std::size_t max_descriptors) {
     NewVolume made;
     made.fs_ = &fs;
     auto source = daemon::open_volume(fs, path, {});
@@ -173,8 +183,7 @@ Outcome<NewVolume> NewVolume::open_in_place(lower::LowerFs& fs, const std::strin
     bool shared = false;
     if (auto held = made.source_->reserve(false, shared); !held)
         return std::unexpected(held.error());
-    if (auto opened = made.source_->unlock(password); !opened)
-        return std::unexpected(opened.error());
+    if (auto opened = made.source_->unlock(secret); !opened) return std::unexpected(opened.error());
     if (auto marked = made.source_->begin_writing(); !marked)
         return std::unexpected(marked.error());
     core::Options options;

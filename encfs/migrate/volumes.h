@@ -67,16 +67,22 @@ class OldVolume {
 // The new volume, open for writing. THREADS: one at a time.
 class NewVolume {
   public:
-    // Makes one in an empty directory. ERRORS: those of daemon::VolumeCreation.
-    static Outcome<void> make(lower::LowerFs& fs, const std::string& path, volume::NewVolume choice,
-                              Bytes password);
+    // Makes one in an empty directory. Returns what opens it without deriving the key again, see
+    // made_secret(). ERRORS: those of daemon::VolumeCreation.
+    static Outcome<crypto::Key256> make(lower::LowerFs& fs, const std::string& path,
+                                        volume::NewVolume choice, Bytes password);
     // With a journal: that which is there, or a new one where the volume is empty.
     // ERRORS: kCipherDir (not empty, or of another old volume), kLocked, kWrongPassword and others.
-    static Outcome<NewVolume> open(lower::LowerFs& fs, const std::string& path, Bytes password,
-                                   std::uint64_t old_volume, std::size_t max_descriptors);
+    static Outcome<NewVolume> open(lower::LowerFs& fs, const std::string& path,
+                                   const volume::OpeningSecret& secret, std::uint64_t old_volume,
+                                   std::size_t max_descriptors);
     // One whose journal lies elsewhere: journal() and is_fresh() are not to be called.
     static Outcome<NewVolume> open_in_place(lower::LowerFs& fs, const std::string& path,
-                                            Bytes password, std::size_t max_descriptors);
+                                            const volume::OpeningSecret& secret,
+                                            std::size_t max_descriptors);
+    // The key that make() returned, or the password where nothing was made.
+    static volume::OpeningSecret made_secret(const std::optional<crypto::Key256>& made,
+                                             Bytes password);
 
     core::Filesystem& filesystem() { return *filesystem_; }
     int root_fd() const { return source_->root_fd(); }

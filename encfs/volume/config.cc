@@ -33,7 +33,8 @@ std::string serialize_config(const Config& config, BytesN<32> volume_key) {
     return readable_config(whole);
 }
 
-Result<Config> new_config(const NewVolume& choice, Bytes password, crypto::Key256& volume_key) {
+Result<Config> new_config(const NewVolume& choice, Bytes password, crypto::Key256& volume_key,
+                          crypto::Key256* box_key) {
     Config config;
     config.creator = "extencfs " EXTENCFS_VERSION;
     config.content_cipher = choice.content_cipher;
@@ -50,7 +51,7 @@ Result<Config> new_config(const NewVolume& choice, Bytes password, crypto::Key25
     config.generations.push_back(std::move(*wrapped));
     auto slot = add_slot(config, volume_key.bytes(),
                          {.kind = SlotKind::kPassword, .cost = choice.cost, .label = choice.label},
-                         password);
+                         password, box_key);
     if (!slot) return std::unexpected(slot.error());
     config.revision = 1;
     return config;

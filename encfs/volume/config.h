@@ -78,14 +78,16 @@ Result<Config> parse_config(std::string_view text);
 // JSON text with `auth` computed.
 std::string serialize_config(const Config& config, BytesN<32> volume_key);
 
-// Makes a new configuration with one password slot and one generation; fills `volume_key`.
+// Makes a new configuration with one password slot and one generation; fills `volume_key`, and the
+// key of the slot's box if it is asked for.
 struct NewVolume {
     crypto::AeadKind content_cipher = crypto::AeadKind::kAes256Gcm;
     NameEncoding name_encoding = NameEncoding::kBase64Url;
     crypto::Argon2Cost cost = crypto::kArgon2Moderate;
     std::string label;
 };
-Result<Config> new_config(const NewVolume& choice, Bytes password, crypto::Key256& volume_key);
+Result<Config> new_config(const NewVolume& choice, Bytes password, crypto::Key256& volume_key,
+                          crypto::Key256* box_key = nullptr);
 
 // What somebody has to open a volume with. A password alone converts.
 struct OpeningSecret {

@@ -67,15 +67,15 @@ Result<crypto::Key256> kept_box_key(Bytes kept) {
     return crypto::Key256(BytesN<32>(kept.data(), crypto::Key256::kSize));
 }
 
-Result<void> wrap_volume_key(KeySlot& slot, BytesN<16> volume_id, BytesN<32> volume_key,
-                             Bytes secret) {
+Result<crypto::Key256> wrap_volume_key(KeySlot& slot, BytesN<16> volume_id, BytesN<32> volume_key,
+                                       Bytes secret) {
     auto key = slot_box_key(slot, secret);
-    if (!key) return std::unexpected(key.error());
+    if (!key) return key;
     auto box = seal_box(key->bytes(), slot_aad(slot, volume_id), volume_key, "key slot");
     crypto::forget_thread_keys();
     if (!box) return std::unexpected(box.error());
     slot.wrapped = std::move(*box);
-    return {};
+    return key;
 }
 
 Result<crypto::Key256> unwrap_volume_key(const KeySlot& slot, BytesN<16> volume_id,

@@ -9,10 +9,10 @@ namespace extencfs::volume {
 
 constexpr std::size_t kWrappedKeySize = 24 + 32 + 16;
 
-// Fills slot.wrapped. REQUIRES: id, kind, and cost and salt or token are set.
-// ERRORS: kBadParameter (cost), kNoMemory, kInternal.
-Result<void> wrap_volume_key(KeySlot& slot, BytesN<16> volume_id, BytesN<32> volume_key,
-                             Bytes secret);
+// Fills slot.wrapped; returns the key of its box. REQUIRES: id, kind, and cost and salt or token
+// are set. ERRORS: kBadParameter (cost), kNoMemory, kInternal.
+Result<crypto::Key256> wrap_volume_key(KeySlot& slot, BytesN<16> volume_id, BytesN<32> volume_key,
+                                       Bytes secret);
 // The key of the slot's box. ERRORS: kBadParameter (cost), kWrongPassword (a token's secret of
 // another length), kNoMemory, kInternal.
 Result<crypto::Key256> slot_box_key(const KeySlot& slot, Bytes secret);

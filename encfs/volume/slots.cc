@@ -22,7 +22,8 @@ std::string now_utc() {
 }
 
 // With a salt of its own and the volume key wrapped. REQUIRES: id, kind and cost.
-Result<void> seal_slot(KeySlot& slot, BytesN<16> volume_id, BytesN<32> volume_key, Bytes secret) {
+Result<crypto::Key256> seal_slot(KeySlot& slot, BytesN<16> volume_id, BytesN<32> volume_key,
+                                 Bytes secret) {
     if (!is_token(slot.kind)) {
         if (auto drawn = crypto::fill_random(slot.salt); !drawn) {
             return from_crypto(drawn.error(), "random");
@@ -76,7 +77,7 @@ Result<void> next_revision(Config& config) {
 }
 
 Result<std::uint32_t> add_slot(Config& config, BytesN<32> volume_key, const NewSlot& slot,
-                               Bytes secret) {
+                               Bytes secret, crypto::Key256* box_key) {
     if (!is_label(slot.label)) {
         return fail(ErrorKind::kBadParameter, "key slot label: not short printable UTF-8");
     }
@@ -104,9 +105,9 @@ Result<std::uint32_t> add_slot(Config& config, BytesN<32> volume_key, const NewS
         added.cost = slot.cost;
     }
     if (auto fits = check_cost(changed.slots); !fits) return std::unexpected(fits.error());
-    if (auto sealed = seal_slot(added, config.volume_id, volume_key, secret); !sealed) {
-        return std::unexpected(sealed.error());
-    }
+    auto sealed = seal_slot(added, config.volume_id, volume_key, secret);
+    if (!sealed) return std::unexpected(sealed.error());
+    if (box_key != nullptr) *box_key = std::move(*sealed);
     config = std::move(changed);
     return config.slots.back().id;
 }
@@ -123,7 +124,7 @@ Result<void> change_slot(Config& config, BytesN<32> volume_key, std::uint32_t id
     slot->changed = now_utc();
     if (auto fits = check_cost(changed.slots); !fits) return fits;
     if (auto sealed = seal_slot(*slot, config.volume_id, volume_key, secret); !sealed) {
-        return sealed;
+        return std::unexpected(sealed.error());
     }
     config = std::move(changed);
     return {};

@@ -33,11 +33,12 @@ struct NewSlot {
 // How many slots a person opens, without a device or service that may be lost or cleared.
 std::size_t slots_of_people(const Config& config);
 
-// Adds a slot that wraps `volume_key`; returns its id. ERRORS: kBadParameter (32 slots are there,
+// Adds a slot that wraps `volume_key`; returns its id, and the key of its box if it is asked for.
+// ERRORS: kBadParameter (32 slots are there,
 // a label that is none, kForeign, a cost out of range or too much together, a token that the format
 // does not have), kNoMemory, kInternal.
 Result<std::uint32_t> add_slot(Config& config, BytesN<32> volume_key, const NewSlot& slot,
-                               Bytes secret);
+                               Bytes secret, crypto::Key256* box_key = nullptr);
 // Another secret, salt and cost for a slot, whose id, kind and label stay. After an error `config`
 // is as it was. ERRORS: as add_slot; kBadParameter also where there is no such slot that a
 // person opens.
