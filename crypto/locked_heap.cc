@@ -129,7 +129,8 @@ Heap::Heap() {
 }
 
 void Heap::lock_memory() {
-    locked_bytes_ = ::mlock(start_, kCapacity) == 0 ? kCapacity : 0;
+    // Each page from its first use on: most are never used, and need no memory.
+    locked_bytes_ = ::mlock2(start_, kCapacity, MLOCK_ONFAULT) == 0 ? kCapacity : 0;
 }
 
 bool Heap::add_span(std::size_t which) {
