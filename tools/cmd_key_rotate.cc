@@ -13,6 +13,7 @@
 #include "tools/cmd_key.h"
 #include "tools/command.h"
 #include "tools/confirm.h"
+#include "tools/key_rotate_online.h"
 #include "tools/key_source.h"
 #include "tools/new_key.h"
 #include "tools/progress.h"
@@ -24,26 +25,6 @@ namespace {
 using daemon::fail;
 using daemon::FailureKind;
 using daemon::Outcome;
-using volume::SlotKind;
-
-struct RotateOptions {
-    UnlockOptions unlock;
-    NewKeyOptions fresh;
-    std::string add;    // the type of a key to be added; empty: none
-    std::string label;  // of that
-    std::string directory;
-    unsigned jobs = 0;
-    bool yes = false;
-    bool json = false;
-    bool leave_damaged = false;
-
-    Style style() const { return json ? Style::kJson : Style::kText; }
-};
-
-SlotKind kind_of(const std::string& type) {
-    if (type == "keyfile") return SlotKind::kKeyfile;
-    return type == "recovery" ? SlotKind::kRecovery : SlotKind::kPassword;
-}
 
 class Rotate {
   public:
@@ -52,7 +33,17 @@ class Rotate {
 
     Outcome<ExitCode> run() {
         if (auto hard = daemon::harden_process(); !hard) return std::unexpected(hard.error());
+        if (options_.online) {
+            const auto mount = find_mount_to_rotate(options_.directory);
+            if (!mount) return std::unexpected(mount.error());
+            if (*mount) return rotate_in_mount(options_, **mount);
+        }
         auto rotation = rotate::Rotation::open(*lower_, options_.directory);
+        if (!rotation && rotation.error().kind == FailureKind::kLocked) {
+            return fail(FailureKind::kLocked, options_.directory,
+                        " is mounted for writing, or another command changes its keys; give "
+                        "--online to do it in the mount, or unmount it and run the same again");
+        }
         if (!rotation) return std::unexpected(rotation.error());
         const bool resumed = rotation->was_begun();
         if (resumed && !options_.add.empty()) {
@@ -115,16 +106,10 @@ class Rotate {
         std::optional<rotate::MoreSlot> more;
         std::string made;
         if (!options_.add.empty()) {
-            const SlotKind kind = kind_of(options_.add);
-            auto key = make_new_key(kind, options_.fresh, options_.directory);
-            if (!key) return std::unexpected(key.error());
-            more.emplace();
-            more->slot.kind = kind;
-            more->slot.label = options_.label.empty() ? options_.add : options_.label;
-            more->slot.cost =
-                key->needs_no_stretching ? crypto::kArgon2Least : chosen_cost(options_.fresh.kdf);
-            more->secret = std::move(key->secret);
-            made = key->made;
+            auto slot = make_more_slot(options_);
+            if (!slot) return std::unexpected(slot.error());
+            made = std::move(slot->made);
+            more = std::move(slot->slot);
         }
         const Progress progress("Deriving the key");
         const auto begun = rotation.begin(secret, more);
@@ -177,6 +162,8 @@ void add_key_rotate_command(CLI::App& key, int& exit_code) {
     command->add_option("--label", options->label, "A word for its listing; default: the type")
         ->type_name("TEXT");
     add_new_key_options(*command, options->fresh);
+    command->add_flag("--online", options->online,
+                      "While it is mounted and in use; by one thread of the mount's daemon");
     command->add_option("--jobs", options->jobs, "Threads; default: one for each processor")
         ->check(CLI::Range(1, 256))
         ->type_name("N");
@@ -184,7 +171,10 @@ void add_key_rotate_command(CLI::App& key, int& exit_code) {
                       "Go on although something opens under no key; it never will");
     command->add_flag("--json", options->json, "Print events, one JSON object on each line");
     command->add_flag("--yes", options->yes, "Do not ask");
-    command->add_option("CIPHERDIR", options->directory, "The volume, not mounted")->required();
+    command
+        ->add_option("CIPHERDIR", options->directory,
+                     "The volume; with --online also its mountpoint")
+        ->required();
     command->footer("Example:\n  extencfs key rotate --add recovery ~/.vault");
     command->callback([options, &exit_code] {
         const auto done = Rotate(*options).run();

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "encfs/daemon/mount_session.h"
+#include "encfs/rotate/live_service.h"
 #include "encfs/token/key_cache.h"
 #include "tools/command.h"
 #include "tools/json_failure.h"
@@ -188,6 +189,7 @@ std::expected<daemon::MountRequest, std::string> to_request(const MountCommand& 
     request.log = !command.log_file.empty()               ? daemon::LogTarget::kFile
                   : command.syslog || !command.foreground ? daemon::LogTarget::kSyslog
                                                           : daemon::LogTarget::kStderr;
+    request.rotation = rotate::make_live_rotation;
     return request;
 }
 

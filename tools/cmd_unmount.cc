@@ -26,7 +26,13 @@ struct UnmountOptions {
 Outcome<void> understood(const std::string& mountpoint, const std::string& answer) {
     const auto reply = nlohmann::json::parse(answer, nullptr, false);
     if (reply.is_object() && reply.value("ok", false)) return {};
-    if (reply.is_object() && reply.value("error", "") == "busy") {
+    const std::string error = reply.is_object() ? reply.value("error", "") : std::string();
+    if (error == "rotating") {
+        return daemon::fail(FailureKind::kBusy, "the keys of the volume at ", mountpoint,
+                            " are being rotated; wait for the end, or cut it short with --lazy: "
+                            "then 'extencfs key rotate' must go on before the next mount");
+    }
+    if (error == "busy") {
         return daemon::fail(FailureKind::kBusy, "files are still open on ", mountpoint,
                             "; close them or use --lazy");
     }

@@ -42,6 +42,10 @@ const char* name_of(Phase phase) {
     return "unknown";
 }
 
+std::string words_of_names(std::uint64_t count) {
+    return fmt::format("{} {}", count, count == 1 ? "name" : "names");
+}
+
 }  // namespace
 
 RotateProgress::RotateProgress(Style style, const rotate::Progress& progress, rotate::Amount all)
@@ -85,7 +89,7 @@ void RotateProgress::show() {
         return;
     }
     std::string words = fmt::format("{}: {}", phase, things);
-    if (all_.things != 0) words += fmt::format(" of {} names", all_.things);
+    if (all_.things != 0) words += " of " + words_of_names(all_.things);
     if (progress_.phase == Phase::kContents) {
         words += ", " + words_of_bytes(static_cast<double>(bytes));
         if (all_.bytes != 0) words += " of " + words_of_bytes(static_cast<double>(all_.bytes));
@@ -106,8 +110,7 @@ void show_rotation(Style style, const rotate::Amount& amount,
                      {"slots_ending", std::move(slots)}});
         return;
     }
-    std::printf("%llu names and %s of contents get a new key.\n",
-                static_cast<unsigned long long>(amount.things),
+    std::printf("%s and %s of contents get a new key.\n", words_of_names(amount.things).c_str(),
                 words_of_bytes(static_cast<double>(amount.bytes)).c_str());
     if (ending.empty()) return;
     std::printf(
@@ -136,8 +139,7 @@ void show_rotated(Style style, const rotate::Amount& amount, double seconds, std
                      {"damaged", damaged}});
         return;
     }
-    std::printf("The volume has a new key: %llu names, %s, in %s.\n",
-                static_cast<unsigned long long>(amount.things),
+    std::printf("The volume has a new key: %s, %s, in %s.\n", words_of_names(amount.things).c_str(),
                 words_of_bytes(static_cast<double>(amount.bytes)).c_str(),
                 words_of_seconds(seconds).c_str());
     std::printf(

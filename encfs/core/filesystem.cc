@@ -2,6 +2,8 @@
 // Start, end, and the small operations.
 #include "encfs/core/filesystem.h"
 
+#include "encfs/core/format1.h"
+
 #include <unistd.h>
 
 #include <algorithm>
@@ -45,6 +47,8 @@ Result<std::unique_ptr<Filesystem>> Filesystem::open(std::unique_ptr<lower::Lowe
         if (auto r = fs->start_format(std::move(make_format)); !r)
             return std::unexpected(r.error());
     }
+    fs->rotation_.format = dynamic_cast<Format1*>(fs->format_.get());
+    fs->rotation_.possible = fs->rotation_.format != nullptr && !fs->options_.read_only;
     fs->table_ = std::make_unique<InodeTable>(fs->root_ino_, fs->root_->context, *fs->sink_);
     if (!fs->options_.trust_hints && !fs->options_.read_only) fs->start_recovery_scan();
     return fs;
@@ -133,6 +137,12 @@ Result<Entry> Filesystem::lookup(NodeId parent, std::string_view name) {
 }
 
 void Filesystem::forget(NodeId node, std::uint64_t count) {
+    // Not the paths: their format may be exchanged meanwhile.
+    const auto entered = rotation_.possible ? gate_.enter() : OperationGate::Entered();
+    give_back(node, count);
+}
+
+void Filesystem::give_back(NodeId node, std::uint64_t count) {
     // References may come back on several threads: one of them is the last.
     std::lock_guard last(open_locks_[node % open_locks_.size()]);
     // Before the node goes: afterwards its lower file may be opened again, under another node.

@@ -25,24 +25,14 @@
 #include "encfs/core/handle_cache.h"
 #include "encfs/core/inode_table.h"
 #include "encfs/core/metadata_sink.h"
+#include "encfs/core/operation_gate.h"
+#include "encfs/core/rotation_state.h"
 #include "encfs/core/types.h"
 #include "encfs/core/volume_format.h"
 #include "encfs/core/writer_first_mutex.h"
 #include "encfs/lower/lower_fs.h"
 
 namespace extencfs::core {
-
-enum class OpenIntent { kRead, kWrite };
-
-// One entry of a listing as the caller is given it. `cookie` continues after this entry.
-struct ListedEntry {
-    std::string_view name;
-    std::uint64_t ino;
-    unsigned char type;  // DT_*
-    std::uint64_t cookie;
-    const Entry* entry;  // with attributes and a counted node, where asked for; else nullptr
-};
-enum class ListMode { kNames, kWithAttributes };
 
 // THREADS: every operation from any thread, in parallel.
 // ERRORS: each gives a core::Error; errno_of() makes the reply's errno of it.
@@ -165,10 +155,14 @@ class Filesystem {
     Result<void> start_format(FormatMaker make_format);
 
     // Every operation that reaches the lower directory by a path holds this: no rename changes
-    // lower names elsewhere meanwhile. Nothing where the format binds no paths.
+    // lower names elsewhere meanwhile, where the format binds paths; and no step of a rotation of
+    // keys is under way, where there can be one.
     std::shared_lock<WriterFirstMutex> still_paths() {
-        return binding_.any() ? std::shared_lock(paths_) : std::shared_lock<WriterFirstMutex>();
+        if (binding_.any()) return std::shared_lock(paths_);
+        return rotation_.possible ? gate_.enter() : OperationGate::Entered();
     }
+    // forget() within an operation.
+    void give_back(NodeId node, std::uint64_t count);
 
     // ---- resolver.cc: from nodes to descriptors ----
     Result<NodeView> view(NodeId node) const;
@@ -269,6 +263,27 @@ class Filesystem {
     Result<void> prepare_directory_move(const Place& from, const Place& to, NodeId node);
     std::string long_symlink_target(const Place& place, const struct stat& lower_stat);
 
+    // ---- ops_dir_rotating.cc ----
+    Result<ListingSnapshot> snapshot_of(const DirHandle& dir);
+    // By what a listing goes on at `cookie` (0: it begins); nullopt: by the lower directory.
+    std::optional<Result<ListingSnapshots::Place>> steady_listing(NodeId node, const Dir& dir,
+                                                                  std::uint64_t cookie);
+    Result<void> list_steadily(NodeId node, const Dir& dir, const ListingSnapshots::Place& place,
+                               ListMode mode, const std::function<bool(const ListedEntry&)>& each);
+
+    // ---- online_rotation.cc, rotator*.cc ----
+    friend class OnlineRotation;
+    class Rotator;
+    bool is_rotating() const { return rotation_.resealing != nullptr; }
+    bool is_renewed(const DirContext& context) const;
+    // That lower inode is new, and so is all in it.
+    void note_made(std::uint64_t ino) {
+        if (rotation_.notes_moves) rotation_.notes.note_walked(ino);
+    }
+    // Something came to lie there by a rename or link, where the rotation may have been before: it
+    // is looked at for its own sake. LOCKS: the namespace of that place.
+    void note_moved(const Place& place);
+
     // ---- ops_file.cc ----
     // Opens the file for writing, tells the sink, and takes set-user-ID away before `change(file)`.
     template <typename Act>
@@ -301,6 +316,8 @@ class Filesystem {
         XattrClass kind = XattrClass::kUnknown;  // of one attribute ...
         std::string lower_name;                  // ... and its name below
     };
+    // While keys are rotated: its attributes have the form of the newest generation alone.
+    Result<void> renew_xattrs(const XattrTarget& target);
     static XattrClass classify(const std::string& name);
     // Whether these are no attributes that would be seen above.
     bool seen_bare(const lower::Result<std::vector<std::string>>& lower_names) const;
@@ -330,6 +347,7 @@ class Filesystem {
     void sweep(int dirfd, NodeId directory, const std::vector<std::string>& leftovers,
                const std::vector<std::string>& side_files);
 
+    OperationGate gate_;
     WriterFirstMutex paths_;
     std::array<std::shared_mutex, 256> namespace_locks_;
     std::shared_mutex& namespace_lock(NodeId directory) {
@@ -405,7 +423,10 @@ class Filesystem {
     std::unordered_set<NodeId> read_only_files_;
     std::atomic<bool> any_read_only_file_{false};
 
+    RotationState rotation_;
+
     std::atomic<bool> stopping_{false};
+    std::atomic<bool> scanning_{false};
     std::atomic<bool> scan_complete_{true};
     std::thread scan_;
 };

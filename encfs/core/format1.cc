@@ -39,13 +39,21 @@ Result<bool> shows_nothing(lower::LowerFs& lower, int dirfd, const Reserved& res
 }  // namespace
 
 Format1::Format1(std::unique_ptr<volume::VolumeKeys> keys, const FormatHost& host)
-    : context_{std::move(keys), host.clean, host.on_damage, host.sink},
+    : context_{.keys = std::move(keys),
+               .clean = host.clean,
+               .on_damage = host.on_damage,
+               .sink = host.sink},
       read_only_(host.read_only) {}
 
 FormatMaker format1(std::unique_ptr<volume::VolumeKeys> keys) {
     return [keys = std::move(keys)](const FormatHost& host) mutable {
         return std::make_unique<Format1>(std::move(keys), host);
     };
+}
+
+void Format1::take_keys(std::shared_ptr<const volume::VolumeKeys> keys, bool rotating) {
+    context_.keys = std::move(keys);
+    context_.rotating = rotating;
 }
 
 Error Format1::damaged(int fd, const std::string& what) const {
@@ -252,6 +260,44 @@ Result<void> Format1::after_directory_rename(lower::LowerFs& lower, int dirfd,
     return write_id_file(lower, **file);
 }
 
+Result<void> Format1::before_renewal(lower::LowerFs& lower, int dirfd, const DirContext& parent,
+                                     std::string_view entry, std::string_view new_entry) const {
+    auto file = read_id_file(lower, dirfd, O_RDWR);
+    if (!file) return std::unexpected(file.error());
+    if (!*file) return {};
+    const auto& keys = context_.keys->current();
+    auto& dir = (*file)->dir;
+    const auto here = volume::bind_place(keys.dir_bind.bytes(), parent.id, entry);
+    const auto next = volume::bind_place(keys.dir_bind.bytes(), parent.id, new_entry);
+    const bool is_newest = (*file)->keys == &keys;
+    if (is_newest && (dir.here == next || dir.next == next) &&
+        (dir.here == here || dir.next == here))
+        return {};
+    // A rename may have brought it here: that must be durable before its old place is forgotten.
+    if (!is_zero(dir.next)) {
+        if (auto r = lower.syncfs(dirfd); !r) return fail(r.error());
+    }
+    (*file)->keys = &keys;
+    dir.next_generation = keys.number;
+    dir.here = here;
+    dir.next = here == next ? volume::Binding{} : next;
+    if (auto r = write_id_file(lower, **file); !r) return r;
+    if (auto r = lower.fdatasync((*file)->fd.get()); !r) return fail(r.error());
+    return {};
+}
+
+Result<void> Format1::renew_directory(lower::LowerFs& lower, int dirfd, const DirContext& parent,
+                                      std::string_view entry) const {
+    // Under these keys, and valid where it is.
+    if (auto r = before_renewal(lower, dirfd, parent, entry, entry); !r) return r;
+    auto file = read_id_file(lower, dirfd, O_RDWR);
+    if (!file) return std::unexpected(file.error());
+    const auto number = context_.keys->current().number;
+    if (!*file || (*file)->dir.key_generation == number) return {};
+    (*file)->dir.key_generation = (*file)->dir.next_generation = number;
+    return write_id_file(lower, **file);
+}
+
 // ---- regular files ----
 
 std::optional<std::uint64_t> Format1::size_from_stat(const struct stat& lower_stat) const {
@@ -312,11 +358,18 @@ Result<std::string> Format1::encode_symlink(lower::LowerFs& lower, int rootfd,
 
 Result<std::string> Format1::decode_symlink(lower::LowerFs& lower, int rootfd,
                                             std::string_view lower_target) const {
-    const auto& codec = context_.keys->current().symlinks;
-    if (!has_prefix(lower_target, volume::kReservedPrefix)) {
-        auto target = codec.open_inline(lower_target);
+    // The newest generation first: during a rotation others occur.
+    const auto under_any = [this](const auto& open) -> Result<std::string> {
+        const auto all = context_.keys->generations();
+        auto target = open(all.back()->symlinks);
+        for (std::size_t i = all.size() - 1; !target && i-- > 0;) {
+            if (auto older = open(all[i]->symlinks)) return std::move(*older);
+        }
         if (!target) return fail(target.error());
         return std::move(*target);
+    };
+    if (!has_prefix(lower_target, volume::kReservedPrefix)) {
+        return under_any([&](const auto& codec) { return codec.open_inline(lower_target); });
     }
     auto ref = volume::SymlinkCodec::parse_ref(lower_target);
     if (!ref) return fail(ref.error());
@@ -327,9 +380,8 @@ Result<std::string> Format1::decode_symlink(lower::LowerFs& lower, int rootfd,
     ByteVector bytes(volume::kMaxTarget + 128);
     auto got = lower.pread(file->get(), bytes, 0);
     if (!got) return fail(got.error());
-    auto target = codec.open_long(*ref, Bytes(bytes).first(*got));
-    if (!target) return fail(target.error());
-    return std::move(*target);
+    return under_any(
+        [&](const auto& codec) { return codec.open_long(*ref, Bytes(bytes).first(*got)); });
 }
 
 std::optional<std::uint64_t> Format1::symlink_size(std::uint64_t lower_size) const {

@@ -62,6 +62,24 @@ class Format1 final : public VolumeFormat {
     Result<ByteVector> open_xattr(const ByteArray<16>& owner, std::string_view name,
                                   Bytes sealed) const override;
 
+    // ---- a rotation of keys. LOCKS: no operation is under way ----
+    // `rotating`: their last generation is not everything's yet.
+    void take_keys(std::shared_ptr<const volume::VolumeKeys> keys, bool rotating);
+    bool is_newest(const DirContext& dir) const {
+        return dir.generation == context_.keys->current().number;
+    }
+    // The same directory once its names are of the newest generation.
+    DirContext renewed(const DirContext& dir) const {
+        return {dir.id, context_.keys->current().number};
+    }
+    // Before the lower rename of a directory from `entry` to `new_entry` in `parent`: its id file
+    // is the newest generation's, valid at both, and durable. Nothing where there is none.
+    Result<void> before_renewal(lower::LowerFs& lower, int dirfd, const DirContext& parent,
+                                std::string_view entry, std::string_view new_entry) const;
+    // The names in the directory at that place are of the newest generation now.
+    Result<void> renew_directory(lower::LowerFs& lower, int dirfd, const DirContext& parent,
+                                 std::string_view entry) const;
+
   private:
     struct IdFile {
         lower::Fd fd;

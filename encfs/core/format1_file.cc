@@ -46,10 +46,13 @@ Format1File::Format1File(const Format1Context& context, lower::LowerFs& lower, l
     : context_(context),
       lower_(lower),
       fd_(std::move(fd)),
-      keys_(keys),
+      owner_(context.keys),
+      keys_(&keys),
       codec_(volume::ContentCodec::make(keys.content_root.bytes(), header.cipher, header.id,
                                         header.cut)),
-      header_(header) {}
+      header_(header) {
+    look_for_newer_keys();
+}
 
 Result<volume::FileHeader> Format1File::read_header(const Format1Context& context,
                                                     lower::LowerFs& lower, int fd) {
@@ -116,9 +119,9 @@ Result<void> Format1File::load(std::uint64_t first, std::uint64_t last, std::uin
         auto got = lower_.pread(fd_.get(), cipher, begin.cipher_off);
         if (!got) return fail(got.error());
         const std::size_t plain_size = end.plain_off + end.plain_size - begin.plain_off;
-        auto opened = codec_.open(first, n, cipher.first(*got), epoch, sparse,
-                                  plain.first(plain_size), std::span(states.data(), n));
-        if (!opened) return fail(opened.error());
+        auto opened = open_fragments(first, n, cipher.first(*got), epoch, sparse,
+                                     plain.first(plain_size), std::span(states.data(), n));
+        if (!opened) return opened;
         plain = plain.subspan(plain_size);
         for (std::uint64_t i = 0; i < n; ++i) {
             const auto where = volume::fragment(first + i);
@@ -133,6 +136,27 @@ Result<void> Format1File::load(std::uint64_t first, std::uint64_t last, std::uin
             if (!good && !zeros) return std::unexpected(damaged(first + i, states[i].state));
         }
         first += n;
+    }
+    return {};
+}
+
+Result<void> Format1File::open_fragments(std::uint64_t first, std::uint64_t n, Bytes cipher,
+                                         std::uint32_t epoch, bool sparse, MutBytes plain,
+                                         std::span<volume::OpenedFragment> states) const {
+    if (auto r = codec_.open(first, n, cipher, epoch, sparse, plain, states); !r)
+        return fail(r.error());
+    if (!next_codec_) return {};
+    const auto base = volume::fragment(first);
+    for (std::uint64_t i = 0; i < n; ++i) {
+        if (states[i].state != FragmentState::kDamaged) continue;
+        const auto piece = volume::fragment(first + i);
+        const auto at = piece.cipher_off - base.cipher_off;
+        const Bytes lower = at < cipher.size() ? cipher.subspan(at) : Bytes{};
+        auto r = next_codec_->open(
+            piece.number, 1, lower.first(std::min<std::size_t>(lower.size(), piece.cipher_size)),
+            epoch, sparse, plain.subspan(piece.plain_off - base.plain_off, piece.plain_size),
+            states.subspan(i, 1));
+        if (!r) return fail(r.error());
     }
     return {};
 }

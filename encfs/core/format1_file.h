@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "encfs/core/metadata_sink.h"
 #include "encfs/core/range_lock.h"
@@ -19,6 +20,8 @@ namespace extencfs::core {
 // What all files of a mounted volume share.
 struct Format1Context {
     std::shared_ptr<const volume::VolumeKeys> keys;
+    // The keys are being rotated: what is older than `keys->current()` is sealed anew by and by.
+    bool rotating = false;
     // The volume was unmounted cleanly, so that no file needs "Recovery" before it is written.
     bool clean = false;
     FileDamage on_damage;
@@ -49,6 +52,9 @@ class Format1File final : public ContentFile {
     Result<void> settle() override;
     Result<void> before_close() override;
     Result<bool> mend() override;
+    void keys_changed() override;
+    bool is_of_older_keys() const override;
+    Result<void> reseal(ResealProgress& progress) override;
 
   private:
     using Clock = std::chrono::steady_clock;
@@ -64,6 +70,20 @@ class Format1File final : public ContentFile {
                       std::uint64_t need_end, MutBytes plain);
     Result<std::uint64_t> seek_fragment(std::uint64_t number, std::uint64_t size, int whence);
     Error damaged(std::uint64_t fragment, volume::FragmentState state) const;
+    // By the codec of the header or, during a rotation, by the one that seals.
+    Result<void> open_fragments(std::uint64_t first, std::uint64_t n, Bytes cipher,
+                                std::uint32_t epoch, bool sparse, MutBytes plain,
+                                std::span<volume::OpenedFragment> states) const;
+
+    // ---- rotation (format1_file_reseal.cc). LOCKS: state_ is held, or the file is not in use ----
+    const volume::ContentCodec& sealer() const { return next_codec_ ? *next_codec_ : codec_; }
+    void look_for_newer_keys();
+    // The header's generation is the newest from its next commit on.
+    void take_newer_keys();
+    Result<void> reseal_page(ResealProgress& progress);    // LOCKS: whole file
+    Result<void> reseal_header(ResealProgress& progress);  // LOCKS: whole file
+    Result<void> reseal_run(ResealProgress& progress, std::uint64_t end);
+    std::uint64_t after_hole(std::uint64_t fragment, std::uint64_t end) const;
 
     // ---- writing (format1_file_write.cc) ----
     // Seals and writes [off, off + in.size()), filling up the first and last fragment from what is
@@ -111,11 +131,16 @@ class Format1File final : public ContentFile {
     const Format1Context& context_;
     lower::LowerFs& lower_;
     lower::Fd fd_;
-    const volume::GenerationKeys& keys_;
+    std::shared_ptr<const volume::VolumeKeys> owner_;  // of the keys below
+    // These four change only under the whole file's range lock.
+    const volume::GenerationKeys* keys_;  // of the header
+    volume::ContentCodec codec_;          // likewise
+    // While the keys are rotated and the header is of an older generation: the newest, by which
+    // everything is sealed. A fragment is of one or the other.
+    const volume::GenerationKeys* next_keys_ = nullptr;
+    std::optional<volume::ContentCodec> next_codec_;
 
     RangeLock ranges_;
-    // Changes only under the whole file's range lock (truncation to nothing).
-    volume::ContentCodec codec_;
 
     mutable std::mutex state_;         // taken after ranges_; guards what follows
     volume::FileHeader header_;        // as last written below

@@ -145,14 +145,20 @@ Result<void> Format1File::make_empty() {
     {
         std::lock_guard lock(state_);
         if (header_.cut == ~std::uint32_t{0}) return fail(ErrorKind::kTooBig);
+        const auto was = header_;
+        const auto* keys_before = keys_;
         header_.cut += 1;
+        // Nothing of the older ones is left in it.
+        take_newer_keys();
         if (auto r = commit_locked(0, header_.epoch, false); !r) {
-            header_.cut -= 1;
+            header_ = was;
+            keys_ = keys_before;
             return r;
         }
         sparse_durable_ = false;
-        codec_ = volume::ContentCodec::make(keys_.content_root.bytes(), header_.cipher, header_.id,
+        codec_ = volume::ContentCodec::make(keys_->content_root.bytes(), header_.cipher, header_.id,
                                             header_.cut);
+        look_for_newer_keys();
         truncation_pending_ = false;
     }
     auto cut = lower_.truncate(fd_.get(), volume::data_end(0));
@@ -210,10 +216,10 @@ Result<bool> Format1File::recover() {
         if (!tail) return fail(tail.error());
         volume::OpenedFragment opened{};
         if (auto r =
-                codec_.open(number, 1, Bytes(cipher).first(*tail), header_.epoch, header_.sparse,
-                            MutBytes(plain).first(where.plain_size), std::span(&opened, 1));
+                open_fragments(number, 1, Bytes(cipher).first(*tail), header_.epoch, header_.sparse,
+                               MutBytes(plain).first(where.plain_size), std::span(&opened, 1));
             !r)
-            return fail(r.error());
+            return std::unexpected(r.error());
         if (opened.state == volume::FragmentState::kGood && where.plain_off + opened.used > size) {
             wrong = true;
             if (auto r = reseal_tail(size, size); !r) return std::unexpected(r.error());

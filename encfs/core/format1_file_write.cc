@@ -48,7 +48,7 @@ Result<void> Format1File::commit_locked(std::uint64_t size, std::uint32_t epoch,
     next.epoch = std::max(epoch, header_.epoch);
     next.sparse = sparse;
     ByteArray<volume::kFileHeaderSize> bytes;
-    volume::encode_header(next, keys_.header.bytes(), bytes);
+    volume::encode_header(next, keys_->header.bytes(), bytes);
     // Counted first: a failed write may have reached the lower file all the same.
     ++change_count_;
     header_durable_ = false;
@@ -135,7 +135,7 @@ Result<void> Format1File::seal_and_write(std::uint64_t first, std::uint64_t n, B
         const auto end = volume::fragment(first + count - 1);
         const std::size_t plain_size = end.plain_off + end.plain_size - begin.plain_off;
         MutBytes out = seal_buffer.take(end.cipher_off + end.cipher_size - begin.cipher_off);
-        if (auto r = codec_.seal(first, count, plain.first(plain_size), size, epoch, out); !r)
+        if (auto r = sealer().seal(first, count, plain.first(plain_size), size, epoch, out); !r)
             return fail(r.error());
         if (auto r = lower_.pwrite(fd_.get(), out, begin.cipher_off); !r) return fail(r.error());
         plain = plain.subspan(plain_size);
@@ -213,10 +213,10 @@ Result<void> Format1File::store_first_page(std::uint64_t off, Bytes in, Counted 
     next.size = std::max(header_.size, off + in.size());
     next.epoch = seal_epoch_locked();
     std::array<std::byte, volume::kLowerPageSize> page;
-    volume::encode_header(next, keys_.header.bytes(),
+    volume::encode_header(next, keys_->header.bytes(),
                           MutBytes(page).first<volume::kFileHeaderSize>());
-    if (auto r = codec_.seal(0, 1, plain, next.size, next.epoch,
-                             MutBytes(page).subspan(where.cipher_off, where.cipher_size));
+    if (auto r = sealer().seal(0, 1, plain, next.size, next.epoch,
+                               MutBytes(page).subspan(where.cipher_off, where.cipher_size));
         !r)
         return fail(r.error());
     ++change_count_;

@@ -315,6 +315,14 @@ NodeId InodeTable::acquire(const Location& location, std::uint64_t ino, mode_t t
     return id;
 }
 
+bool InodeTable::hold(NodeId id) {
+    std::lock_guard lock(mutex_);
+    Node* node = at(id);
+    if (node == nullptr) return false;
+    node->references += 1 + static_cast<std::int64_t>(sink_.take_served(id));
+    return true;
+}
+
 NodeId InodeTable::acquire_nameless(std::uint64_t ino, mode_t type) {
     std::lock_guard lock(mutex_);
     const NodeId id = make_node(ino, type);

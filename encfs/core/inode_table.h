@@ -59,6 +59,8 @@ class InodeTable {
     // The node of lower inode `ino`, found at `location`, made if need be; one more kernel
     // reference. A node of that number but another type is another file now: it is put aside.
     NodeId acquire(const Location& location, std::uint64_t ino, mode_t type);
+    // One more reference to a node that is known already; false where it is not.
+    bool hold(NodeId node);
     // The same for a file without a name (O_TMPFILE).
     NodeId acquire_nameless(std::uint64_t ino, mode_t type);
     // `count` kernel references fewer. Returns the nodes that went with it (parents follow).

@@ -63,7 +63,7 @@ Result<Entry> Filesystem::entry_of(const Place& at, const struct stat& lower_sta
     entry.node = table_->acquire(at.location, lower_stat.st_ino, lower_stat.st_mode);
     if (entry.node == 0) return fail(ErrorKind::kStale);
     if (auto r = complete(entry.node, at, entry.attr); !r) {
-        forget(entry.node, 1);
+        give_back(entry.node, 1);
         return std::unexpected(r.error());
     }
     sink_->publish_attr(entry.node, entry.attr, token, within);

@@ -137,6 +137,7 @@ Result<Entry> Filesystem::create_file(const Place& at, mode_t mode, const Caller
                               : lower_->rename(at.dir->fd.get(), temp, at.dir->fd.get(), at.entry(),
                                                lower::RenameMode::kNoReplace);
     if (!named) return abandon(Error{ErrorKind::kLower, named.error().value});
+    note_made(is.st_ino);
     is.st_nlink = 1;
     const auto token = sink_->token();
     bool exact = false;
@@ -166,6 +167,7 @@ Result<Entry> Filesystem::entry_made(const Place& at, const Caller& caller) {
     const auto token = sink_->token();
     auto is = lower_->stat_at(dirfd, at.entry());
     if (!is) return fail(is.error());
+    note_made(is->st_ino);
     return entry_of(at, *is, token);
 }
 
@@ -219,6 +221,7 @@ Result<Entry> Filesystem::tmpfile(NodeId parent, mode_t mode, const Caller& call
     auto made = make_file(*dir, {}, mode, caller, temp);
     if (!temp.empty()) (void)lower_->unlink((*dir)->fd.get(), temp);
     if (!made) return std::unexpected(made.error());
+    note_made(made->second.st_ino);
     Entry entry{.attr = made->second};
     entry.attr.st_nlink = 0;
     entry.node = table_->acquire_nameless(entry.attr.st_ino, entry.attr.st_mode);
@@ -289,6 +292,7 @@ Result<Entry> Filesystem::make_directory(const Place& at, mode_t mode, const Cal
     handle->ino = is->st_ino;
     handle->context = *context;
     dirs_->insert(entry->node, std::move(handle));
+    note_made(is->st_ino);
     sink_->directory_is_empty(entry->node, is->st_ino, token, nullptr);
     if (bare)
         sink_->publish_xattr(entry->node, is->st_ino, MetadataSink::XattrFact::kNone, {}, token);
@@ -334,6 +338,7 @@ Result<Entry> Filesystem::link(NodeId node, NodeId parent, std::string_view name
     auto wrote = write_durable_side_file(*at);
     auto made = wrote ? link_locked(*source, *at, scope.change()) : std::unexpected(wrote.error());
     if (!made) remove_unused_side_file(*at);
+    if (made) note_moved(*at);
     const auto token = sink_->token();
     if (made) sink_->publish_entry({parent, name}, made->node, token, scope.change());
     publish_directory(*at, scope.change());

@@ -44,6 +44,10 @@ Result<void> Filesystem::list(NodeId node, std::uint64_t cookie, ListMode mode,
     }
     if (cookie == kDotDotCookie) cookie = 0;
 
+    if (auto steady = steady_listing(node, *dir, cookie)) {
+        if (!*steady) return std::unexpected(steady->error());
+        return list_steadily(node, *dir, **steady, mode, each);
+    }
     const int dirfd = (*dir)->fd.get();
     std::shared_lock names(namespace_lock(node));
     const auto token = sink_->token();
@@ -90,7 +94,7 @@ Result<void> Filesystem::list(NodeId node, std::uint64_t cookie, ListMode mode,
         publish_if_bare(*entry, at, seen);
         out.entry = &*entry;
         const bool kept = taken(out);
-        if (!kept) forget(entry->node, 1);
+        if (!kept) give_back(entry->node, 1);
         return kept;
     });
     if (!listed) sink_->listing_spoilt(listing, node);

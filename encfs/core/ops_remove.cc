@@ -297,6 +297,7 @@ void Filesystem::publish_place(const Place& at, std::string_view name, const Cha
 Result<void> Filesystem::rename(NodeId from_parent, std::string_view from, NodeId to_parent,
                                 std::string_view to, lower::RenameMode mode) {
     if (options_.read_only) return fail(ErrorKind::kReadOnly);
+    const auto entered = binding_.any() ? OperationGate::Entered() : still_paths();
     std::unique_lock moving(paths_, std::defer_lock);
     if (binding_.any()) moving.lock();
     auto from_at = place(from_parent, from);
@@ -339,6 +340,10 @@ Result<void> Filesystem::rename(NodeId from_parent, std::string_view from, NodeI
                      .names = {{{from_parent, from}, {to_parent, to}}}});
         auto done = rename_locked(*from_at, *to_at, mode);
         if (!done) remove_unused_side_file(*to_at);
+        if (done) {
+            note_moved(*to_at);
+            if (mode == lower::RenameMode::kExchange) note_moved(*from_at);
+        }
         if (directories) tree.unlock();
         if (sink_->listens()) {
             publish_place(*from_at, from, scope.change());

@@ -89,6 +89,9 @@ Result<Filesystem::XattrTarget> Filesystem::xattr_named(NodeId node, const std::
     target->kind = kind;
     target->lower_name = name;
     if (kind == XattrClass::kEncrypted) {
+        if (auto r = renew_xattrs(*target); !r) return std::unexpected(r.error());
+    }
+    if (kind == XattrClass::kEncrypted) {
         auto encoded = format_->encode_xattr_name(target->owner, name);
         if (!encoded) return std::unexpected(encoded.error());
         target->lower_name = std::move(*encoded);
@@ -235,6 +238,9 @@ Result<std::vector<std::string>> Filesystem::list_xattr(NodeId node) {
     const bool encrypted = S_ISREG(is->type) || S_ISDIR(is->type);
     auto target = xattr_target(node, false);
     if (!target) return std::unexpected(target.error());
+    if (encrypted && is_rotating()) {
+        if (auto r = renew_xattrs(*target); !r) return std::unexpected(r.error());
+    }
     auto names = lower_names(*target);
     if (!names) {
         if (names.error().value == EOPNOTSUPP) return std::vector<std::string>{};

@@ -17,6 +17,7 @@ namespace extencfs::core {
 
 void Filesystem::start_recovery_scan() {
     scan_complete_ = false;
+    scanning_ = true;
     scan_ = std::thread([this] { recovery_scan(); });
 }
 
@@ -33,6 +34,7 @@ void Filesystem::recovery_scan() {
         if (node != kRootNode) forget(node, 1);
     }
     scan_complete_ = good && !stopping_;
+    scanning_ = false;
 }
 
 bool Filesystem::scan_directory(NodeId node, std::vector<NodeId>& subdirectories) {

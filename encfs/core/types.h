@@ -52,6 +52,18 @@ struct AttrChange {
     struct timespec mtime {};
 };
 
+enum class OpenIntent { kRead, kWrite };
+
+// One entry of a listing as the caller is given it. `cookie` continues after this entry.
+struct ListedEntry {
+    std::string_view name;
+    std::uint64_t ino;
+    unsigned char type;  // DT_*
+    std::uint64_t cookie;
+    const Entry* entry;  // with attributes and a counted node, where asked for; else nullptr
+};
+enum class ListMode { kNames, kWithAttributes };
+
 // A damaged or foreign thing below, for the log. `lower_name` is a name in the lower directory;
 // never a plaintext name.
 struct DamageReport {

@@ -68,6 +68,16 @@ class IoBuffer {
 // Who waits for a write: the kernel's page cache may hand pages over in any order.
 enum class WriteSource { kCaller, kPageCache };
 
+// How far one file is sealed anew. Begins as it is made.
+struct ResealProgress {
+    std::uint64_t next = 0;     // fragment
+    std::uint64_t end = 0;      // of what may be older, once `begun`
+    std::uint64_t damaged = 0;  // fragments that open under no key
+    bool begun = false;
+    bool sealed = false;  // all but the header: what was written should be durable before it
+    bool done = false;
+};
+
 // Told when a file's bytes do not check. `fd`: the file's lower descriptor.
 using FileDamage = std::function<void(int fd, const std::string& what)>;
 
@@ -110,6 +120,17 @@ class ContentFile {
     // The file lies elsewhere now, in a format that binds files to their places. LOCKS: nobody
     // uses the file.
     virtual void moved(std::uint64_t) {}
+
+    // ---- while the volume's keys are rotated (FORMAT.md "Rotation of keys") ----
+    // The format has other keys from now on. LOCKS: no operation is under way, but for a sync.
+    virtual void keys_changed() {}
+    // Whether anything of it is still sealed under an older generation.
+    virtual bool is_of_older_keys() const { return false; }
+    // One step, of 256 KiB at most, towards a file that is not. LOCKS: as keys_changed().
+    virtual Result<void> reseal(ResealProgress& progress) {
+        progress.done = true;
+        return {};
+    }
 };
 
 // Core's part in each step of a PathMove, so that what is known of a name stays true.

@@ -210,33 +210,54 @@ void ControlServer::answer(lower::Fd client) {
     if (!receive_line(client.get(), kMostRequestBytes, request)) return;
     ControlReply reply = handler_(request);
     reply.json.push_back('\n');
-    if (send_all(client.get(), reply.json) && reply.hold_until_exit) {
+    if (!send_all(client.get(), reply.json)) return;
+    if (reply.take_over) return reply.take_over(std::move(client));
+    if (reply.hold_until_exit) {
         // Never closed by us: the kernel does it when the process is gone, and that is the message.
         (void)client.release();
     }
 }
 
-Outcome<std::string> control_request(const std::string& mountpoint, uid_t owner,
-                                     std::string_view request, Wait wait, int patience_s,
-                                     const StillWaiting& still) {
+namespace {
+
+Outcome<ControlTalk> ask(const std::string& mountpoint, uid_t owner, std::string_view request,
+                         int patience_s) {
     const std::string name = control_socket_name(mountpoint);
     for (const std::string& directory : control_directories(owner)) {
         if (!is_private(directory, owner)) continue;
-        lower::Fd fd = connect_to(directory + "/" + name);
-        if (!fd || peer_uid(fd.get()) != owner) continue;
-        limit_waiting(fd.get(), patience_s * 1000);
-        std::string reply;
-        if (!send_all(fd.get(), std::string(request) + "\n") ||
-            !receive_line(fd.get(), kMostReplyBytes, reply)) {
+        ControlTalk talk{.socket = connect_to(directory + "/" + name), .answer = {}};
+        const int fd = talk.socket.get();
+        if (!talk.socket || peer_uid(fd) != owner) continue;
+        limit_waiting(fd, patience_s * 1000);
+        if (!send_all(fd, std::string(request) + "\n") ||
+            !receive_line(fd, kMostReplyBytes, talk.answer)) {
             return fail(FailureKind::kControl, "the daemon of ", mountpoint,
                         " does not answer; try again, or use 'extencfs unmount --lazy'");
         }
-        if (wait == Wait::kForAnswer) return reply;
-        const auto ended = wait_for_end(fd.get(), mountpoint, patience_s, still);
-        return ended ? Outcome<std::string>(reply) : std::unexpected(ended.error());
+        return talk;
     }
     return fail(FailureKind::kNotMounted, "no extencfs daemon answers for ", mountpoint,
                 "; check the path");
+}
+
+}  // namespace
+
+Outcome<std::string> control_request(const std::string& mountpoint, uid_t owner,
+                                     std::string_view request, Wait wait, int patience_s,
+                                     const StillWaiting& still) {
+    auto talk = ask(mountpoint, owner, request, patience_s);
+    if (!talk) return std::unexpected(talk.error());
+    if (wait == Wait::kUntilExit) {
+        const auto ended = wait_for_end(talk->socket.get(), mountpoint, patience_s, still);
+        if (!ended) return std::unexpected(ended.error());
+    }
+    return std::move(talk->answer);
+}
+
+Outcome<ControlTalk> control_talk(const std::string& mountpoint, uid_t owner,
+                                  std::string_view request) {
+    constexpr int kPatience_s = 30;
+    return ask(mountpoint, owner, request, kPatience_s);
 }
 
 }  // namespace extencfs::daemon

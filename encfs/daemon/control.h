@@ -29,6 +29,8 @@ struct ControlReply {
     std::string json;  // one line, without newline
     // Keep the connection open until the daemon ends: the client sees the end of it as end of file.
     bool hold_until_exit = false;
+    // Instead: is given the connection once the line is sent, and comes back soon.
+    std::function<void(lower::Fd client)> take_over = {};
 };
 using ControlHandler = std::function<ControlReply(std::string_view request)>;
 
@@ -69,5 +71,14 @@ using StillWaiting = std::function<Outcome<void>()>;
 Outcome<std::string> control_request(const std::string& mountpoint, uid_t owner,
                                      std::string_view request, Wait wait = Wait::kForAnswer,
                                      int patience_s = 600, const StillWaiting& still = {});
+
+// A longer conversation with that daemon, after its answer to `request`: a connected socket, and
+// that answer. ERRORS: as control_request().
+struct ControlTalk {
+    lower::Fd socket;
+    std::string answer;
+};
+Outcome<ControlTalk> control_talk(const std::string& mountpoint, uid_t owner,
+                                  std::string_view request);
 
 }  // namespace extencfs::daemon

@@ -23,6 +23,7 @@ class Format1Source final : public VolumeSource {
     Outcome<void> unlock(const volume::OpeningSecret& secret) override;
     const volume::Config* config() const override { return &copies_.usable.front().config; }
     std::optional<OpenedBy> opened_by() const override;
+    const VolumeOnDisk* rotatable() const override { return &disk_; }
     void mend(Log& log) override;
     bool was_clean() const override { return was_clean_; }
     Outcome<void> begin_writing() override;

@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "encfs/core/filesystem.h"
+#include "encfs/core/online_rotation.h"
 #include "encfs/daemon/control.h"
 #include "encfs/daemon/hardening.h"
 #include "encfs/daemon/log.h"
@@ -117,6 +118,7 @@ struct Serving {
     fuse::Session& session;
     FastPath* fast_path;                    // may be null
     const std::vector<std::string>& notes;  // of the fast path
+    LiveRotation* rotation;                 // may be null
 
     std::vector<std::string> all_notes() const {
         auto all = session.feature_notes();
@@ -162,7 +164,16 @@ ControlReply answer(std::string_view asked, const Serving& serving) {
         if (asked == "stats reset") session.reset_stats();
         return {text(stats)};
     }
+    if (asked == kRotateRequest) {
+        if (serving.rotation == nullptr) return {R"({"ok":false,"error":"unsupported"})"};
+        if (serving.rotation->is_busy()) return {R"({"ok":false,"error":"busy"})"};
+        return {.json = R"({"ok":true})", .take_over = [&serving](lower::Fd client) {
+                    serving.rotation->talk(std::move(client));
+                }};
+    }
     if (asked == "unmount") {
+        if (serving.rotation != nullptr && serving.rotation->is_busy())
+            return {R"({"ok":false,"error":"rotating"})"};
         if (session.unmount()) return {R"({"ok":true})", true};
         return {R"({"ok":false,"error":"busy"})"};
     }
@@ -183,7 +194,7 @@ void switch_log(const MountRequest& request, Log& log) {
 }
 
 // Serves until unmounted.
-Outcome<void> serve(const MountRequest& request, int root_fd, core::Filesystem& fs,
+Outcome<void> serve(const MountRequest& request, const VolumeSource& volume, core::Filesystem& fs,
                     FastPath* fast_path, const std::vector<std::string>& notes, OnDemand* on_demand,
                     Log& log, const Ready& ready) {
     auto session = fuse::Session::mount(fs, request.mount);
@@ -192,15 +203,19 @@ Outcome<void> serve(const MountRequest& request, int root_fd, core::Filesystem& 
                                        std::move(session.error().sentence)});
     }
     if (fast_path != nullptr) {
-        auto enforced = fast_path->enforce(request.mount.mountpoint, root_fd, log);
+        auto enforced = fast_path->enforce(request.mount.mountpoint, volume.root_fd(), log);
         if (!enforced) return enforced;
     }
-    const Serving serving{request, **session, fast_path, notes};
+    std::unique_ptr<LiveRotation> rotation;
+    if (request.rotation && volume.rotatable() != nullptr && core::OnlineRotation(fs).is_possible())
+        rotation = request.rotation(*volume.rotatable(), fs, log);
+    const Serving serving{request, **session, fast_path, notes, rotation.get()};
     const auto control = ControlServer::start(
         request.mount.mountpoint, [&](std::string_view asked) { return answer(asked, serving); });
     if (!control) return std::unexpected(control.error());
     const auto supervisor =
-        Supervisor::start(**session, log, request.mount.mountpoint, request.idle_limit, on_demand);
+        Supervisor::start(**session, log, request.mount.mountpoint, request.idle_limit, on_demand,
+                          [&rotation] { return rotation && rotation->is_busy(); });
     if (!supervisor) return std::unexpected(supervisor.error());
     // Modes of new files come whole from the kernel.
     umask(0);
@@ -251,7 +266,7 @@ Outcome<void> mount_unlocked(const MountRequest& request, lower::LowerFs& lower,
     if (fs && on_demand != nullptr)
         on_demand->serve(**fs, volume.root_fd(), !request.delay_password);
     const auto served =
-        fs ? serve(request, volume.root_fd(), **fs, fast_path->get(), notes, on_demand, log, ready)
+        fs ? serve(request, volume, **fs, fast_path->get(), notes, on_demand, log, ready)
            : Outcome<void>(std::unexpected(fs.error()));
     const auto ended =
         end_in_order(lower, volume, request.mount.read_only, fs ? std::move(*fs) : nullptr);

@@ -12,6 +12,7 @@
 #include "encfs/daemon/credential.h"
 #include "encfs/daemon/failure.h"
 #include "encfs/daemon/fast_path.h"
+#include "encfs/daemon/live_rotation.h"
 #include "encfs/daemon/mountpoint.h"
 #include "encfs/daemon/volume_source.h"
 #include "encfs/fuse/session.h"
@@ -39,6 +40,7 @@ struct MountRequest {
     std::string syslog_tag = "extencfs";
     bool verbose = false;  // also what is worth to know, not only what is worth to act on
     bool plain_names_in_log = false;  // damage is told with plaintext names too
+    LiveRotationMaker rotation = {};  // rotates keys on request; may be empty
 };
 
 // What the mount asks of the command that started it; on demand also later, from other threads, one

@@ -127,9 +127,13 @@ std::vector<MountEntry> parse_mountinfo(std::string_view text) {
     return entries;
 }
 
+std::vector<MountEntry> all_mounts() {
+    return mounts_seen_by("self");
+}
+
 std::optional<MountEntry> find_mount(const std::string& mountpoint) {
     std::optional<MountEntry> found;
-    for (MountEntry& entry : mounts_seen_by("self")) {
+    for (MountEntry& entry : all_mounts()) {
         if (entry.mountpoint == mountpoint) found = std::move(entry);
     }
     return found;

@@ -25,6 +25,9 @@ struct MountEntry {
 // Parses the text of /proc/self/mountinfo; lines that make no sense are left out.
 std::vector<MountEntry> parse_mountinfo(std::string_view text);
 
+// All that this process sees, in the order of mounting.
+std::vector<MountEntry> all_mounts();
+
 // The topmost mount on exactly that absolute path.
 std::optional<MountEntry> find_mount(const std::string& mountpoint);
 

@@ -41,10 +41,10 @@ void block_ending_signals() {
 
 Outcome<std::unique_ptr<Supervisor>> Supervisor::start(fuse::Session& session, Log& log,
                                                        std::string mountpoint,
-                                                       milliseconds idle_limit,
-                                                       OnDemand* on_demand) {
-    std::unique_ptr<Supervisor> made(
-        new Supervisor(session, log, std::move(mountpoint), idle_limit, on_demand));
+                                                       milliseconds idle_limit, OnDemand* on_demand,
+                                                       std::function<bool()> is_at_work) {
+    std::unique_ptr<Supervisor> made(new Supervisor(session, log, std::move(mountpoint), idle_limit,
+                                                    on_demand, std::move(is_at_work)));
     const sigset_t set = ending_signals();
     made->signals_ = lower::Fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
     made->stop_ = lower::Fd(eventfd(0, EFD_CLOEXEC));
@@ -117,7 +117,7 @@ void Supervisor::detach_busy_mount() {
 bool Supervisor::act_if_idle() {
     const std::uint64_t now =
         on_demand_ != nullptr ? on_demand_->uses() : session_.requests_total();
-    if (now != last_requests_) {
+    if (now != last_requests_ || (is_at_work_ && is_at_work_())) {
         last_requests_ = now;
         last_use_ = SteadyClock::now();
         return false;

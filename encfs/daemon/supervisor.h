@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -23,24 +24,28 @@ void block_ending_signals();
 
 class Supervisor {
   public:
-    // `idle_limit` 0: never. `on_demand`: forgets the keys then; may be null. All of them must
-    // outlive this. REQUIRES: block_ending_signals(). ERRORS: kOther.
+    // `idle_limit` 0: never. `on_demand`: forgets the keys then; may be null. `is_at_work`: no
+    // mount is idle where that says true; may be empty. All of them must outlive this. REQUIRES:
+    // block_ending_signals(). ERRORS: kOther.
     static Outcome<std::unique_ptr<Supervisor>> start(fuse::Session& session, Log& log,
                                                       std::string mountpoint,
                                                       std::chrono::milliseconds idle_limit,
-                                                      OnDemand* on_demand);
+                                                      OnDemand* on_demand,
+                                                      std::function<bool()> is_at_work = {});
     ~Supervisor();
     Supervisor(const Supervisor&) = delete;
     Supervisor& operator=(const Supervisor&) = delete;
 
   private:
     Supervisor(fuse::Session& session, Log& log, std::string mountpoint,
-               std::chrono::milliseconds idle_limit, OnDemand* on_demand)
+               std::chrono::milliseconds idle_limit, OnDemand* on_demand,
+               std::function<bool()> is_at_work)
         : session_(session),
           log_(log),
           mountpoint_(std::move(mountpoint)),
           idle_limit_(idle_limit),
-          on_demand_(on_demand) {}
+          on_demand_(on_demand),
+          is_at_work_(std::move(is_at_work)) {}
     void watch();
     void end_by_signal();
     void detach_busy_mount();
@@ -53,6 +58,7 @@ class Supervisor {
     std::string mountpoint_;
     std::chrono::milliseconds idle_limit_;
     OnDemand* on_demand_;
+    std::function<bool()> is_at_work_;
     std::uint64_t last_requests_ = 0;
     std::chrono::steady_clock::time_point last_use_{};
     lower::Fd signals_;

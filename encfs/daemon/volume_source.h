@@ -19,6 +19,7 @@ struct LegacyVolume;
 namespace extencfs::daemon {
 
 class Log;
+class VolumeOnDisk;
 
 // Of EncFS volumes; empty for others.
 struct LegacyChoices {
@@ -69,6 +70,8 @@ class VolumeSource {
     virtual const volume::Config* config() const { return nullptr; }
     // Nothing before unlock(), and where the format has no key slots.
     virtual std::optional<OpenedBy> opened_by() const { return std::nullopt; }
+    // The volume on the disk, of a format whose keys can be rotated in a mount; else nullptr.
+    virtual const VolumeOnDisk* rotatable() const { return nullptr; }
     // What is to be told, and put right, once it is unlocked.
     virtual void mend(Log& log) = 0;
     // Whether the last writer ended in order.

@@ -78,6 +78,15 @@ lower::Result<std::vector<Attributes::Sealed>> Attributes::seal_all(const Attrib
     return all;
 }
 
+lower::Result<bool> Attributes::any_older(const AttributeOwner& owner) const {
+    if (kept_.contains(kKeptPrefix + crypto::hex_encode(owner.id))) return true;
+    const auto names = own_names(owner.fd);
+    if (!names) return std::unexpected(names.error());
+    return std::ranges::any_of(*names, [&](const std::string& name) {
+        return !tools_->now().xattrs.decode_name(owner.id, name);
+    });
+}
+
 lower::Result<std::uint64_t> Attributes::seal(const AttributeOwner& owner) const {
     const std::string kept = kKeptPrefix + crypto::hex_encode(owner.id);
     if (kept_.contains(kept)) {

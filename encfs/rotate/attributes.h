@@ -22,6 +22,8 @@ class Attributes {
     // Looks which attributes an earlier run kept in the root. `tools` outlives this.
     static lower::Result<Attributes> look(const Tools& tools);
 
+    // Whether one of them is of an older generation, or waits in the root. ERRORS: the errno.
+    lower::Result<bool> any_older(const AttributeOwner& owner) const;
     // Every attribute gets its new form. Returns how many open under no key; they stay as they are.
     // THREADS: any; one for an owner. ERRORS: the errno.
     lower::Result<std::uint64_t> seal(const AttributeOwner& owner) const;

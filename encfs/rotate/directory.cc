@@ -51,13 +51,6 @@ lower::Result<NameState> decode(const Tools& tools, const OpenDir& dir, Item& it
     return NameState::kGood;
 }
 
-// Where an id file of those keys says that the directory may be.
-bool is_at(const IdFile& file, const volume::DirId& parent, const std::string& entry) {
-    const auto place = volume::bind_place(file.keys->dir_bind.bytes(), parent, entry);
-    return crypto::equal_constant_time(place, file.dir.here) ||
-           (!volume::all_zero(file.dir.next) && crypto::equal_constant_time(place, file.dir.next));
-}
-
 enum class IdState : std::uint8_t { kGood, kNone, kDamaged };
 
 lower::Result<IdState> read_id_file(const Tools& tools, int dirfd, std::optional<IdFile>& out) {
@@ -85,6 +78,12 @@ lower::Result<IdState> read_id_file(const Tools& tools, int dirfd, std::optional
 }
 
 }  // namespace
+
+bool is_valid_at(const IdFile& file, const volume::DirId& parent, const std::string& entry) {
+    const auto place = volume::bind_place(file.keys->dir_bind.bytes(), parent, entry);
+    return crypto::equal_constant_time(place, file.dir.here) ||
+           (!volume::all_zero(file.dir.next) && crypto::equal_constant_time(place, file.dir.next));
+}
 
 daemon::Outcome<Listing> list(const Tools& tools, const OpenDir& dir) {
     Listing listing;
@@ -155,7 +154,7 @@ daemon::Outcome<std::optional<Child>> open_child(const Tools& tools, const OpenD
     }
     if (*state == IdState::kGood) {
         child.dir->id = child.id_file->dir.id;
-        if (is_at(*child.id_file, parent.id, item.entry)) return child;
+        if (is_valid_at(*child.id_file, parent.id, item.entry)) return child;
         damages.add(path, "the directory is not where it belongs");
         return std::nullopt;
     }

@@ -46,6 +46,8 @@ struct Child {
 // nullopt: its id file is damaged, or it is not where it belongs; told to `damages`.
 daemon::Outcome<std::optional<Child>> open_child(const Tools& tools, const OpenDir& parent,
                                                  const Item& item, Damages& damages);
+// Whether the directory of that id file may be `entry` in `parent`, by its keys.
+bool is_valid_at(const IdFile& file, const volume::DirId& parent, const std::string& entry);
 daemon::Outcome<Dir> open_root(const Tools& tools);
 
 // Opens what its owner may not by its mode, and leaves the mode lifted then. ERRORS: the errno.

@@ -121,8 +121,12 @@ Outcome<void> Passes::seal_child(const Dir& dir, const Item& item, const std::st
     }
     auto& file = (*child)->id_file;
     if (!file) return {};
-    if (!tools_.is_now(file->keys)) {
-        auto put = write_id_file(tools_, *dir, *file, file->keys->number, item.entry, new_entry);
+    // Of the newest, it may have been on its way elsewhere, in a mount that was killed.
+    const bool is_ready = tools_.is_now(file->keys) && is_valid_at(*file, dir->id, new_entry);
+    if (!is_ready) {
+        const auto under =
+            tools_.is_now(file->keys) ? file->dir.key_generation : file->keys->number;
+        auto put = write_id_file(tools_, *dir, *file, under, item.entry, new_entry);
         if (!put) return cannot((*child)->dir->path, "written", put.error());
     }
     file.reset();  // one descriptor for each level is enough

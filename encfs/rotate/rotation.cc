@@ -2,6 +2,7 @@
 #include "encfs/rotate/rotation.h"
 
 #include "encfs/daemon/key_editor.h"
+#include "encfs/rotate/config_step.h"
 #include "encfs/rotate/passes.h"
 #include "encfs/volume/rotation.h"
 
@@ -43,15 +44,8 @@ Outcome<std::uint32_t> Rotation::unlock(const volume::OpeningSecret& secret) {
     return unlocked_->slot;
 }
 
-Outcome<std::unique_ptr<volume::VolumeKeys>> Rotation::keys() const {
-    auto keys = volume::VolumeKeys::derive(unlocked_->config, unlocked_->volume_key.bytes());
-    if (keys) return std::move(*keys);
-    return fail(FailureKind::kDamage, "the volume's keys cannot be derived (", keys.error().detail,
-                "); restore extencfs.conf from a backup of the volume");
-}
-
 Outcome<Amount> Rotation::survey(Damages& damages, Progress& progress) {
-    const auto derived = keys();
+    const auto derived = keys_of(*unlocked_);
     if (!derived) return std::unexpected(derived.error());
     const Tools tools{disk_.fs(), disk_.root_fd(), **derived};
     auto surveyed = rotate::survey(tools, damages, progress);
@@ -68,35 +62,10 @@ Before Rotation::keep_root_times() {
     return root;
 }
 
-Outcome<Notices> Rotation::write(const volume::Config& changed, const crypto::Key256& volume_key,
-                                 const std::optional<volume::OpeningSecret>& check) {
-    std::string text = volume::serialize_config(changed, volume_key.bytes());
-    // What is about to be the only way in is tried as the next run will.
-    auto read_back = volume::parse_config(text);
-    const bool same = read_back &&
-                      volume::serialize_config(*read_back, volume_key.bytes()) == text &&
-                      (!check || volume::open_slot(*read_back, *check).has_value());
-    if (!same) {
-        return fail(FailureKind::kOther,
-                    "the new configuration does not open; nothing was changed, please report it");
-    }
-    auto notices = daemon::change_config(disk_, text);
-    if (!notices) return notices;
-    unlocked_->config = std::move(*read_back);
-    unlocked_->text = std::move(text);
-    return notices;
-}
-
 Outcome<Notices> Rotation::begin(const volume::OpeningSecret& secret,
                                  const std::optional<MoreSlot>& more) {
-    auto begun = volume::begin_rotation(unlocked_->config, unlocked_->volume_key.bytes(),
-                                        unlocked_->slot, secret.bytes);
-    if (!begun) return std::unexpected(daemon::slot_failure(begun.error()));
-    if (more) {
-        const auto added = volume::add_slot(begun->config, begun->volume_key.bytes(), more->slot,
-                                            more->secret.bytes());
-        if (!added) return std::unexpected(daemon::slot_failure(added.error()));
-    }
+    auto begun = begun_config(*unlocked_, secret, more);
+    if (!begun) return std::unexpected(begun.error());
     if (auto marked = lock_.begin_writing(); !marked) return std::unexpected(marked.error());
     const Before root_before = keep_root_times();
     auto journal =
@@ -109,7 +78,7 @@ Outcome<Notices> Rotation::begin(const volume::OpeningSecret& secret,
     }
     journal_ = std::move(*journal);
     const volume::OpeningSecret same(secret.kind, secret.bytes, unlocked_->slot);
-    auto written = write(begun->config, begun->volume_key, same);
+    auto written = put_config(disk_, *unlocked_, begun->config, begun->volume_key, same);
     if (!written) return written;
     unlocked_->volume_key = std::move(begun->volume_key);
     return written;
@@ -137,7 +106,7 @@ Outcome<Amount> Rotation::resume(Damages& damages, Progress& progress) {
 }
 
 Outcome<Notices> Rotation::run(unsigned jobs, Damages& damages, Progress& progress) {
-    const auto derived = keys();
+    const auto derived = keys_of(*unlocked_);
     if (!derived) return std::unexpected(derived.error());
     const Tools tools{disk_.fs(), disk_.root_fd(), **derived};
     Passes passes(tools, *journal_, jobs, damages, progress);
@@ -148,7 +117,7 @@ Outcome<Notices> Rotation::run(unsigned jobs, Damages& damages, Progress& progre
 Outcome<Notices> Rotation::end(bool reached_all) {
     const auto ended = volume::end_rotation(unlocked_->config);
     if (!ended) return std::unexpected(daemon::slot_failure(ended.error()));
-    auto notices = write(*ended, unlocked_->volume_key, std::nullopt);
+    auto notices = put_config(disk_, *unlocked_, *ended, unlocked_->volume_key, std::nullopt);
     if (!notices) return notices;
     // The rotation is over; what fails from here on is mended by the next mount.
     (void)Journal::remove(disk_.fs(), disk_.root_fd());

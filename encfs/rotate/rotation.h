@@ -52,11 +52,6 @@ class Rotation {
   private:
     Rotation(daemon::VolumeOnDisk disk, daemon::WriterLock lock, daemon::ConfigCopies copies)
         : disk_(std::move(disk)), lock_(std::move(lock)), copies_(std::move(copies)) {}
-    daemon::Outcome<std::unique_ptr<volume::VolumeKeys>> keys() const;
-    // `check` opens it, or was not given.
-    daemon::Outcome<daemon::Notices> write(const volume::Config& changed,
-                                           const crypto::Key256& volume_key,
-                                           const std::optional<volume::OpeningSecret>& check);
     // REQUIRES: survey(). Returns what the root had before anything of a rotation was done.
     Before keep_root_times();
     daemon::Outcome<daemon::Notices> end(bool reached_all);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks through the memory of a running mount for keys that it must not have any more.
+"""Looks through the memory of a running mount for keys that it must not have any more, at first and after its keys
+were rotated.
 
 The keys are worked out from the volume's configuration by tests/vectors/volume/make_vectors.py, the second
 implementation of FORMAT.md. Neither the password nor the volume key, nor what was made of it to open the
@@ -10,6 +11,7 @@ import base64
 import ctypes
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,8 +53,9 @@ def keys_of(config, password):
     volume_key, slot_subkey = open_box(crypto, slot_key, decoded(slot["wrapped"]),
                                        b"x1s" + volume_id + parameters.encode())
     wrap = crypto.kdf(volume_key, "x1.gen-wrap")
-    generation, wrap_subkey = open_box(crypto, wrap, decoded(config["generations"][0]["wrapped"]),
-                                       b"x1g" + volume_id + (1).to_bytes(4, "little"))
+    newest = config["generations"][-1]
+    generation, wrap_subkey = open_box(crypto, wrap, decoded(newest["wrapped"]),
+                                       b"x1g" + volume_id + newest["number"].to_bytes(4, "little"))
     gone = {"password": password, "slot key": slot_key, "slot subkey": slot_subkey, "volume key": volume_key,
             "x1.gen-wrap": wrap, "its subkey": wrap_subkey, "x1.config-mac": crypto.kdf(volume_key, "x1.config-mac"),
             "generation key": generation}
@@ -79,6 +82,16 @@ def places(pid, keys):
     return found
 
 
+def read_config(volume):
+    return json.loads(Path(volume.lower, "extencfs.conf").read_text())
+
+
+def held(mount, gone, needed, when):
+    there = places(mount.pid, needed)
+    lib.check(there.keys() == needed.keys(), f"the search does not find a key that is in use{when}")
+    return [f"the mount still holds{when}: {name}, in {where}" for name, where in places(mount.pid, gone).items()]
+
+
 def run():
     lib.need_mounts()
     lib.need_root()
@@ -86,16 +99,22 @@ def run():
         lib.skip("it is about extencfs's keys")
     with lib.Scratch() as scratch:
         volume = lib.Volume(scratch, scratch.file("lower"))
-        config = json.loads(Path(volume.lower, "extencfs.conf").read_text())
-        gone, needed = keys_of(config, lib.PASSWORD.encode())
+        gone, needed = keys_of(read_config(volume), lib.PASSWORD.encode())
         mount = volume.mount()
-        Path(mount.mountpoint, "file").write_bytes(b"contents" * 1000)
+        file = Path(mount.mountpoint, "file")
+        file.write_bytes(b"contents" * 1000)
         os.listdir(mount.mountpoint)
-        left = places(mount.pid, gone)
-        there = places(mount.pid, needed)
+        failures = held(mount, gone, needed, "")
+        subprocess.run([lib.program(), "key", "rotate", "--online", "--yes", "--passfile", volume.passfile,
+                        mount.mountpoint], check=True, stdout=subprocess.DEVNULL)
+        lib.check(file.read_bytes() == b"contents" * 1000, "a rotation changed a file")
+        # Neither what the rotation was given and made, nor what was in use before.
+        gone |= {f"older {name}": key for name, key in needed.items()}
+        newer_gone, needed = keys_of(read_config(volume), lib.PASSWORD.encode())
+        gone |= {f"newer {name}": key for name, key in newer_gone.items()}
+        failures += held(mount, gone, needed, " after a rotation")
         mount.unmount()
-    lib.check(there.keys() == needed.keys(), "the search does not find a key that is in use")
-    return [f"the mount still holds: {name}, in {where}" for name, where in left.items()]
+    return failures
 
 
 if __name__ == "__main__":

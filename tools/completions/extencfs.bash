@@ -76,7 +76,7 @@ _extencfs() {
                 add) options="$opening $fresh --type --label --with-key --pcrs --pin --token-only --help" ;;
                 change) options="$opening $fresh --slot --token-only --help" ;;
                 remove) options="$opening --slot --force --token-only --help" ;;
-                rotate) options="$opening $fresh --slot --add --label --jobs --leave-damaged --json --yes --help" ;;
+                rotate) options="$opening $fresh --slot --add --label --online --jobs --leave-damaged --json --yes --help" ;;
                 test) options="$opening --slot --token-only --help" ;;
                 import-header) options="$opening --slot --help" ;;
                 export-header) options='--help' ;;

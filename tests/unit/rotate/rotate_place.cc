@@ -228,19 +228,28 @@ daemon::Outcome<std::unique_ptr<volume::VolumeKeys>> RotatePlace::derived(
     return std::move(*keys);
 }
 
-void RotatePlace::with(const std::function<void(Filesystem&)>& act,
-                       std::string_view password) const {
+std::unique_ptr<Filesystem> RotatePlace::open(lower::LowerFs& lower,
+                                              std::shared_ptr<core::MetadataSink> sink,
+                                              std::string_view password) const {
     auto keys = derived(password);
     REQUIRE(keys);
     lower::Fd root(::open(path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     REQUIRE(root);
     core::Options options;
     options.trust_hints = true;
-    auto fs = Filesystem::open(lower::make_posix_lower_fs(), std::move(root),
+    options.sink = std::move(sink);
+    auto fs = Filesystem::open(std::make_unique<core::BorrowedLower>(lower), std::move(root),
                                core::format1(std::move(*keys)), std::move(options));
     REQUIRE(fs);
-    act(**fs);
-    CHECK((*fs)->finish());
+    return std::move(*fs);
+}
+
+void RotatePlace::with(const std::function<void(Filesystem&)>& act,
+                       std::string_view password) const {
+    const auto lower = lower::make_posix_lower_fs();
+    const auto fs = open(*lower, nullptr, password);
+    act(*fs);
+    CHECK(fs->finish());
 }
 
 void RotatePlace::fill() const {
@@ -253,8 +262,12 @@ void RotatePlace::fill() const {
 
 Upper RotatePlace::look(Compare compare, std::string_view password) const {
     Upper seen;
-    with([&](Filesystem& fs) { seen = Seer(fs, compare).run(); }, password);
+    with([&](Filesystem& fs) { seen = seen_in(fs, compare); }, password);
     return seen;
+}
+
+Upper seen_in(Filesystem& fs, Compare compare) {
+    return Seer(fs, compare).run();
 }
 
 std::optional<daemon::Failure> rotate_keys(lower::LowerFs& fs, const std::string& path,

@@ -42,6 +42,10 @@ class RotatePlace {
         daemon::InRotation rotation = daemon::InRotation::kRefused) const;
     // All that a mount would show. REQUIRES: `password` opens it.
     Upper look(Compare compare, std::string_view password = "right") const;
+    // The file system of the volume, over `lower`, which outlives it.
+    std::unique_ptr<core::Filesystem> open(lower::LowerFs& lower,
+                                           std::shared_ptr<core::MetadataSink> sink = nullptr,
+                                           std::string_view password = "right") const;
     // Runs `act` on the file system of the volume.
     void with(const std::function<void(core::Filesystem&)>& act,
               std::string_view password = "right") const;
@@ -49,6 +53,9 @@ class RotatePlace {
   private:
     KeyPlace keys_;
 };
+
+// All that a file system shows now.
+Upper seen_in(core::Filesystem& fs, Compare compare);
 
 // As the command does it; `password` stays. Returns the failure, if it failed.
 std::optional<daemon::Failure> rotate_keys(lower::LowerFs& fs, const std::string& path,

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "encfs/core/listing_snapshots.h"
+
+#include <algorithm>
+#include <array>
+
+#include "crypto/random.h"
+
+namespace extencfs::core {
+namespace {
+
+constexpr std::uint32_t kIdMask = 0x3fffffff;
+
+std::uint32_t random_id() {
+    std::array<std::byte, 4> bytes{};
+    // Without randomness the next number will do: they must differ, nothing more.
+    static std::uint32_t counter = 0;
+    if (!crypto::fill_random(bytes)) return ++counter & kIdMask;
+    std::uint32_t id = 0;
+    for (const std::byte byte : bytes) id = id << 8 | std::to_integer<std::uint32_t>(byte);
+    return id & kIdMask;
+}
+
+}  // namespace
+
+ListingSnapshots::Place ListingSnapshots::begin(ListingSnapshot snapshot) {
+    auto kept = std::make_shared<const ListingSnapshot>(std::move(snapshot));
+    const std::lock_guard lock(mutex_);
+    std::uint32_t id = 0;
+    while (id == 0 || id == kIdMask || by_id_.contains(id) || forgotten_.contains(id))
+        id = random_id();
+    keep_locked({kept, id, 0});
+    return {std::move(kept), id, 0};
+}
+
+ListingSnapshots::Known ListingSnapshots::find(std::uint64_t cookie, Place& place) const {
+    if (cookie >> 62 != 1) return Known::kNo;
+    const std::uint32_t id = static_cast<std::uint32_t>(cookie >> 32) & kIdMask;
+    const std::lock_guard lock(mutex_);
+    const auto it = by_id_.find(id);
+    if (it == by_id_.end()) return forgotten_.contains(id) ? Known::kForgotten : Known::kNo;
+    place = {it->second->snapshot, id, static_cast<std::uint32_t>(cookie)};
+    return Known::kYes;
+}
+
+void ListingSnapshots::keep_order(NodeId directory, ListingSnapshot snapshot) {
+    auto kept = std::make_shared<const ListingSnapshot>(std::move(snapshot));
+    const std::lock_guard lock(mutex_);
+    if (const auto it = orders_.find(directory); it != orders_.end()) drop_locked(it->second);
+    keep_locked({std::move(kept), 0, directory});
+}
+
+std::optional<ListingSnapshots::Place> ListingSnapshots::continued(
+    NodeId directory, std::uint64_t lower_cookie) const {
+    const std::lock_guard lock(mutex_);
+    const auto it = orders_.find(directory);
+    if (it == orders_.end()) return std::nullopt;
+    const auto& items = it->second->snapshot->items;
+    const auto at = std::ranges::find(items, lower_cookie, &ListingSnapshot::Item::lower_cookie);
+    if (at == items.end()) return std::nullopt;
+    return Place{it->second->snapshot, 0, static_cast<std::size_t>(at - items.begin()) + 1};
+}
+
+void ListingSnapshots::forget() {
+    const std::lock_guard lock(mutex_);
+    while (!kept_.empty()) drop_locked(kept_.begin());
+}
+
+void ListingSnapshots::keep_locked(Kept kept) {
+    names_ += kept.snapshot->items.size();
+    kept_.push_back(std::move(kept));
+    const auto it = std::prev(kept_.end());
+    if (it->id != 0)
+        by_id_[it->id] = it;
+    else
+        orders_[it->directory] = it;
+    while (names_ > kMostNames && kept_.begin() != it) drop_locked(kept_.begin());
+}
+
+void ListingSnapshots::drop_locked(std::list<Kept>::iterator it) {
+    names_ -= it->snapshot->items.size();
+    if (it->id != 0) {
+        by_id_.erase(it->id);
+        forgotten_.insert(it->id);
+    } else {
+        orders_.erase(it->directory);
+    }
+    kept_.erase(it);
+}
+
+}  // namespace extencfs::core

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// Listings while lower names change under them: what a directory held when a listing of it began,
+// so that every name that stays is told exactly once (ADR 0014).
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "encfs/core/types.h"
+
+namespace extencfs::core {
+
+struct ListingSnapshot {
+    struct Item {
+        std::string name;  // plain
+        std::uint64_t ino = 0;
+        unsigned char type = 0;
+        std::uint64_t lower_cookie = 0;  // that continued after it below
+    };
+    std::vector<Item> items;
+};
+
+// Cookies of ours name a snapshot and a place in it: bit 62, 30 random bits, 32 bits. A lower file
+// system's own are small numbers or hashes, which meet one of ours once in billions.
+// THREADS: any. LOCKS: one mutex, a leaf.
+class ListingSnapshots {
+  public:
+    using Snapshot = std::shared_ptr<const ListingSnapshot>;
+    struct Place {
+        Snapshot snapshot;
+        std::uint32_t id = 0;
+        std::size_t next = 0;
+    };
+
+    // A listing that begins. Its cookies: cookie_of().
+    Place begin(ListingSnapshot snapshot);
+    static std::uint64_t cookie_of(std::uint32_t id, std::size_t next) {
+        return std::uint64_t{1} << 62 | std::uint64_t{id} << 32 | next;
+    }
+    enum class Known : std::uint8_t { kNo, kYes, kForgotten };
+    // kForgotten: a cookie of ours whose snapshot had to go.
+    Known find(std::uint64_t cookie, Place& place) const;
+
+    // The lower order of a directory whose lower names are about to change, for the listings that
+    // began before there were snapshots.
+    void keep_order(NodeId directory, ListingSnapshot snapshot);
+    // Where such a listing goes on. nullopt: not known any more.
+    std::optional<Place> continued(NodeId directory, std::uint64_t lower_cookie) const;
+    // All of them; a cookie of ours stays known as one.
+    void forget();
+
+  private:
+    struct Kept {
+        Snapshot snapshot;
+        std::uint32_t id = 0;  // 0: an order
+        NodeId directory = 0;
+    };
+    void keep_locked(Kept kept);
+    void drop_locked(std::list<Kept>::iterator it);
+
+    static constexpr std::size_t kMostNames = 400'000;
+    mutable std::mutex mutex_;
+    std::list<Kept> kept_;  // oldest first
+    std::size_t names_ = 0;
+    std::unordered_map<std::uint32_t, std::list<Kept>::iterator> by_id_;
+    std::unordered_map<NodeId, std::list<Kept>::iterator> orders_;
+    std::unordered_set<std::uint32_t> forgotten_;
+};
+
+}  // namespace extencfs::core

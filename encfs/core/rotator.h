@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// Internal to core: the walk that seals everything anew beside the operations of a mount (FORMAT.md
+// "Rotation of keys", ADR 0014). Each step has the file system to itself.
+//
+// Invariant: outside a step every directory that the table knows has names of one generation, that
+// in its context.
+// Invariant: while it walks, whatever is old lies below a directory that waits, or waits itself:
+// what is made is new, and what moves is noted.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <vector>
+
+#include "encfs/core/filesystem.h"
+#include "encfs/core/format1.h"
+
+namespace extencfs::core {
+
+// THREADS: one.
+class Filesystem::Rotator {
+  public:
+    Rotator(Filesystem& fs, RotationRun& run)
+        : fs_(fs), notes_(fs.rotation_.notes), run_(run), format_(*fs.rotation_.format) {}
+    ~Rotator();
+    Rotator(const Rotator&) = delete;
+    Rotator& operator=(const Rotator&) = delete;
+
+    Result<void> survey();
+    Result<void> renew();
+    Result<void> clean();
+
+    class Inside;
+
+  private:
+    using Moved = RotationNotes::Moved;
+    enum class Pass { kSurvey, kRenew, kClean };
+    struct Item;
+
+    // Runs `act` with the file system to itself, and lets the others work as long afterwards.
+    template <typename Act>
+    auto alone(const Act& act) {
+        rest();
+        const std::unique_lock held(fs_.gate_);
+        const auto began = std::chrono::steady_clock::now();
+        auto done = act();
+        owed_ += std::chrono::steady_clock::now() - began;
+        return done;
+    }
+    void rest();
+    Result<void> stopped() const;
+    // An error, with where it was.
+    std::unexpected<Error> failed(const std::string& path, Error error);
+    Result<void> damaged(const std::string& path, const std::string& what);
+    std::string path_of(const Inside& in, const std::string& entry) const;
+
+    Result<void> walk(Pass pass);
+    // Until nothing waits.
+    Result<void> go_on(Pass pass);
+    // Whether there is nothing to do about it, by a look that costs little.
+    bool is_done(const Moved& moved);
+    Result<void> visit(NodeId node, Pass pass);
+    Result<void> visit_moved(const Moved& moved, Pass pass);
+    // False: it is gone, or damaged.
+    Result<bool> enter(NodeId node, Inside& in);
+    Result<std::vector<std::string>> entries_of(NodeId node, Pass pass);
+    Result<void> visit_entry(NodeId node, const std::string& entry, Pass pass);
+    // `file`: a regular one that is to be looked at next, with a reference.
+    Result<void> look_at_entry(NodeId node, const std::string& entry, Pass pass, NodeId& file);
+    Result<void> wait_for(NodeId directory);
+
+    // ---- rotator_files.cc ----
+    Result<void> visit_file(NodeId& node, Pass pass);
+    Result<File> open_to_seal(NodeId& node);
+    Result<void> seal_file(ContentFile& file, const std::string& path);
+    Result<void> seal_nameless(bool& any);
+    bool anything_left();
+    Result<void> seal_symlink(Inside& in, const std::string& entry, const struct stat& is,
+                              const std::string& plain);
+
+    // ---- rotator_names.cc ----
+    Result<void> prepare_directory(Inside& in, const std::string& entry, const std::string& fresh);
+    Result<void> renew_names(NodeId node);
+    Result<std::vector<Item>> items_of(Inside& in);
+    Result<void> prepare(Inside& in, Item& item);
+    lower::Result<void> rename_in(Inside& in, const std::string& from, const std::string& to);
+    Result<void> rename_all(Inside& in, const std::vector<Item>& items);
+    Result<void> take_back(Inside& in, const std::vector<Item>& items, std::size_t count);
+    Result<void> renew_id_file(Inside& in);
+    Result<void> sweep_side_files(NodeId node);
+
+    Filesystem& fs_;
+    RotationNotes& notes_;
+    RotationRun& run_;
+    const Format1& format_;
+    std::vector<NodeId> waiting_;  // directories, each with a reference
+    std::chrono::steady_clock::duration owed_{};
+};
+
+// A directory within a step: its descriptor, which can be listed and synced, and what it was.
+class Filesystem::Rotator::Inside {
+  public:
+    explicit Inside(Filesystem& fs) : fs_(fs) {}
+    // Gives times, and a mode that was lifted, back.
+    ~Inside();
+    Inside(const Inside&) = delete;
+    Inside& operator=(const Inside&) = delete;
+
+    Result<void> open(NodeId node);
+    NodeId node() const { return node_; }
+    const Dir& dir() const { return dir_; }
+    int fd() const { return own_ ? own_.get() : dir_->fd.get(); }
+
+  private:
+    Result<void> lift(const struct stat& is);
+
+    Filesystem& fs_;
+    NodeId node_ = 0;
+    Dir dir_;
+    lower::Fd own_;  // where the directory's own cannot be listed
+    struct stat before_ {};
+    bool lifted_ = false;
+    std::optional<ChangeScope> scope_;
+};
+
+}  // namespace extencfs::core

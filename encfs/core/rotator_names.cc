@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// The names of one directory on their way to the newest generation: all of them in one step, so
+// that nobody sees two kinds in one directory.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "encfs/core/rotator.h"
+#include "encfs/volume/format.h"
+
+namespace extencfs::core {
+
+struct Filesystem::Rotator::Item {
+    std::string entry;
+    std::string plain;
+    std::uint64_t cookie = 0;
+    unsigned char type = 0;
+    CipherName fresh;
+    struct stat is {};
+};
+
+// ---- before ----
+
+// The id file of a subdirectory: valid at both entries, so that the step of the names need not
+// write it, nor wait for the disk.
+Result<void> Filesystem::Rotator::prepare_directory(Inside& in, const std::string& entry,
+                                                    const std::string& fresh) {
+    const int flags = O_RDONLY | O_DIRECTORY;
+    auto fd = fs_.lower_->open(in.fd(), entry, flags, 0);
+    auto opened = fd                           ? Result<lower::Fd>(std::move(*fd))
+                  : fd.error().value == EACCES ? fs_.open_with_mode_lifted(in.dir(), entry, flags)
+                                               : fail(fd.error());
+    if (!opened) return failed(path_of(in, entry), opened.error());
+    auto done = format_.before_renewal(*fs_.lower_, opened->get(), in.dir()->context, entry, fresh);
+    // It is told when it is visited itself.
+    if (!done && done.error().kind == ErrorKind::kDamaged) return {};
+    if (!done) return failed(path_of(in, entry), done.error());
+    return {};
+}
+
+Result<void> Filesystem::Rotator::prepare(Inside& in, Item& item) {
+    auto is = fs_.lower_->stat_at(in.fd(), item.entry);
+    if (!is) return failed(path_of(in, item.entry), Error{ErrorKind::kLower, is.error().value});
+    if (S_ISLNK(is->st_mode)) {
+        // One that came here since the others were looked at.
+        if (auto r = seal_symlink(in, item.entry, *is, item.plain); !r) return r;
+        is = fs_.lower_->stat_at(in.fd(), item.entry);
+        if (!is) return failed(path_of(in, item.entry), Error{ErrorKind::kLower, is.error().value});
+    }
+    item.is = *is;
+    if (S_ISDIR(is->st_mode)) {
+        if (auto r = prepare_directory(in, item.entry, item.fresh.entry); !r) return r;
+    }
+    if (item.fresh.side_name.empty()) return {};
+    Place at{in.dir(), Location{in.node(), item.fresh.entry}, item.fresh};
+    if (auto r = fs_.write_durable_side_file(at); !r)
+        return failed(path_of(in, item.entry), r.error());
+    return {};
+}
+
+Result<std::vector<Filesystem::Rotator::Item>> Filesystem::Rotator::items_of(Inside& in) {
+    std::vector<Item> items;
+    const DirContext& context = in.dir()->context;
+    auto listed = fs_.lower_->list(in.fd(), [&](const lower::DirEntry& entry) {
+        // What does not decode stays as it is, and was told.
+        auto name = format_.decode_name(*fs_.lower_, in.fd(), context, entry.name);
+        if (!name) return true;
+        Item item;
+        item.entry = entry.name;
+        item.plain = std::move(*name);
+        item.cookie = entry.cookie;
+        item.type = entry.type;
+        item.is.st_ino = entry.ino;
+        items.push_back(std::move(item));
+        return true;
+    });
+    if (!listed) return failed(path_of(in, ""), Error{ErrorKind::kLower, listed.error().value});
+    for (Item& item : items) {
+        auto fresh = format_.encode_name(format_.renewed(context), item.plain);
+        if (!fresh) return failed(path_of(in, item.entry), fresh.error());
+        item.fresh = std::move(*fresh);
+    }
+    return items;
+}
+
+// ---- the step ----
+
+lower::Result<void> Filesystem::Rotator::rename_in(Inside& in, const std::string& from,
+                                                   const std::string& to) {
+    using lower::RenameMode;
+    lower::LowerFs& fs = *fs_.lower_;
+    auto moved = fs.rename(in.fd(), from, in.fd(), to, RenameMode::kNoReplace);
+    if (moved || moved.error().value != EINVAL) return moved;
+    // A lower file system without RENAME_NOREPLACE; nobody else is here.
+    if (fs.stat_at(in.fd(), to)) return std::unexpected(lower::Errno{EEXIST});
+    return fs.rename(in.fd(), from, in.fd(), to, RenameMode::kReplace);
+}
+
+Result<void> Filesystem::Rotator::take_back(Inside& in, const std::vector<Item>& items,
+                                            std::size_t count) {
+    Result<void> done;
+    while (count-- > 0) {
+        const Item& item = items[count];
+        if (auto back = rename_in(in, item.fresh.entry, item.entry); !back) {
+            done = fail(back.error());
+            continue;
+        }
+        const NodeId node = fs_.table_->find(item.is.st_ino);
+        if (node != 0)
+            fs_.table_->move(node, {in.node(), item.fresh.entry}, {in.node(), item.entry});
+    }
+    return done;
+}
+
+Result<void> Filesystem::Rotator::rename_all(Inside& in, const std::vector<Item>& items) {
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        const Item& item = items[i];
+        ChangeScope scope(*fs_.sink_, {.inodes = {item.is.st_ino, in.dir()->ino}});
+        if (auto moved = rename_in(in, item.entry, item.fresh.entry); !moved) {
+            (void)take_back(in, items, i);
+            return failed(path_of(in, item.entry), Error{ErrorKind::kLower, moved.error().value});
+        }
+        const NodeId node = fs_.table_->find(item.is.st_ino);
+        if (node != 0)
+            fs_.table_->move(node, {in.node(), item.entry}, {in.node(), item.fresh.entry});
+    }
+    if (auto r = renew_id_file(in); !r) {
+        (void)take_back(in, items, items.size());
+        return failed(path_of(in, ""), r.error());
+    }
+    const std::lock_guard lock(fs_.unsynced_mutex_);
+    for (const Item& item : items) {
+        if (S_ISDIR(item.is.st_mode)) fs_.renamed_.push_back({in.node(), item.fresh.entry});
+    }
+    return {};
+}
+
+// Its own id file says which generation the names in it are of.
+Result<void> Filesystem::Rotator::renew_id_file(Inside& in) {
+    if (in.node() == kRootNode) return {};
+    const auto view = fs_.view(in.node());
+    if (!view) return std::unexpected(view.error());
+    const auto at = fs_.place_of(*view);
+    if (!at) return std::unexpected(at.error());
+    return format_.renew_directory(*fs_.lower_, in.fd(), at->dir->context, at->entry());
+}
+
+Result<void> Filesystem::Rotator::renew_names(NodeId node) {
+    return alone([&]() -> Result<void> {
+        Inside in(fs_);
+        auto there = enter(node, in);
+        if (!there) return std::unexpected(there.error());
+        if (!*there) return {};
+        if (format_.is_newest(in.dir()->context)) {
+            // Its id file may be of an older one all the same: it was given back by a failed rmdir.
+            if (auto r = renew_id_file(in); !r) return failed(path_of(in, ""), r.error());
+            return {};
+        }
+        auto items = items_of(in);
+        if (!items) return std::unexpected(items.error());
+        ListingSnapshot order;
+        for (Item& item : *items) {
+            if (auto r = prepare(in, item); !r) return r;
+            order.items.push_back({item.plain, item.is.st_ino, item.type, item.cookie});
+        }
+        if (auto r = rename_all(in, *items); !r) return r;
+        fs_.rotation_.snapshots.keep_order(node, std::move(order));
+        in.dir()->context = format_.renewed(in.dir()->context);
+        fs_.table_->set_context(node, in.dir()->context);
+        return {};
+    });
+}
+
+// ---- afterwards ----
+
+Result<void> Filesystem::Rotator::sweep_side_files(NodeId node) {
+    return alone([&]() -> Result<void> {
+        Inside in(fs_);
+        auto there = enter(node, in);
+        if (!there) return std::unexpected(there.error());
+        if (!*there) return {};
+        std::vector<std::string> side_files;
+        auto listed = fs_.lower_->list(in.fd(), [&](const lower::DirEntry& entry) {
+            if (format_.is_reserved(entry.name) && !format_.entry_of_side_file(entry.name).empty())
+                side_files.emplace_back(entry.name);
+            return true;
+        });
+        if (!listed) return failed(path_of(in, ""), Error{ErrorKind::kLower, listed.error().value});
+        for (const std::string& side : side_files) {
+            const auto entry = fs_.lower_->stat_at(in.fd(), format_.entry_of_side_file(side));
+            if (entry || entry.error().value != ENOENT) continue;
+            const auto gone = fs_.lower_->unlink(in.fd(), side);
+            if (!gone && gone.error().value != ENOENT)
+                return failed(path_of(in, side), Error{ErrorKind::kLower, gone.error().value});
+        }
+        return {};
+    });
+}
+
+}  // namespace extencfs::core

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "encfs/rotate/beside_mount.h"
+
+#include <cerrno>
+
+#include "encfs/daemon/key_editor.h"
+#include "encfs/rotate/attributes.h"
+#include "encfs/rotate/config_step.h"
+#include "encfs/rotate/symlinks.h"
+#include "encfs/volume/rotation.h"
+
+namespace extencfs::rotate {
+
+using daemon::fail;
+using daemon::FailureKind;
+using daemon::Notices;
+using daemon::Outcome;
+
+namespace {
+
+// THREADS: one at a time, as core calls it.
+class Sealer final : public core::Resealing {
+  public:
+    // `disk` outlives this.
+    static lower::Result<std::shared_ptr<Sealer>> make(
+        const daemon::VolumeOnDisk& disk, std::shared_ptr<const volume::VolumeKeys> keys) {
+        std::shared_ptr<Sealer> made(new Sealer(disk, std::move(keys)));
+        auto looked = Attributes::look(made->tools_);
+        if (!looked) return std::unexpected(looked.error());
+        made->attributes_.emplace(std::move(*looked));
+        return made;
+    }
+
+    lower::Result<std::uint64_t> attributes(int fd, const ByteArray<16>& owner) override {
+        const AttributeOwner of{fd, owner};
+        const auto older = attributes_->any_older(of);
+        if (!older) return std::unexpected(older.error());
+        if (!*older) return 0;
+        const auto damaged = attributes_->seal(of);
+        if (!damaged) return damaged;
+        // Before the older forms go.
+        if (auto synced = tools_.fs.fsync(fd); !synced) return std::unexpected(synced.error());
+        if (auto left = attributes_->clean(of); !left) return left;
+        return damaged;
+    }
+
+    lower::Result<Link> symlink(int dirfd, const std::string& entry,
+                                const struct stat& is) override {
+        const auto state = links_.seal(dirfd, entry, is);
+        if (!state) return std::unexpected(state.error());
+        switch (*state) {
+            case LinkState::kNew:
+                return Link::kNew;
+            case LinkState::kReplaced:
+                return Link::kReplaced;
+            case LinkState::kDamaged:
+                break;
+        }
+        return Link::kDamaged;
+    }
+
+    lower::Result<void> clean() override { return links_.clean(); }
+
+  private:
+    Sealer(const daemon::VolumeOnDisk& disk, std::shared_ptr<const volume::VolumeKeys> keys)
+        : keys_(std::move(keys)), tools_{disk.fs(), disk.root_fd(), *keys_}, links_(tools_) {}
+
+    std::shared_ptr<const volume::VolumeKeys> keys_;
+    Tools tools_;
+    Symlinks links_;
+    std::optional<Attributes> attributes_;
+};
+
+std::unexpected<daemon::Failure> stopped_at(const core::RotationRun& run,
+                                            const core::Error& error) {
+    const int number = core::errno_of(error);
+    const std::string what = run.failed_at.empty() ? "the volume" : run.failed_at;
+    if (number == ECANCELED) {
+        return fail(FailureKind::kDaemonDied,
+                    "the volume was unmounted before its keys were rotated; run 'extencfs key "
+                    "rotate' to go on, before it can be mounted again");
+    }
+    if (error.kind == core::ErrorKind::kInternal) {
+        return fail(FailureKind::kOther, what,
+                    " is still under the old key; run the same again, and please report it");
+    }
+    if (number == EEXIST) {
+        return fail(
+            FailureKind::kDamage, what,
+            " stands for a name that is there twice; move one of them out of the volume and "
+            "run the same again");
+    }
+    const bool full = number == ENOSPC || number == EDQUOT;
+    return fail(FailureKind::kOther, what, " cannot be sealed anew (", daemon::errno_text(number),
+                "); ", full ? "make room below" : "mend that", " and run the same again");
+}
+
+}  // namespace
+
+Outcome<std::uint32_t> BesideMount::unlock(const volume::OpeningSecret& secret) {
+    if (!rotation_.is_possible()) {
+        return fail(
+            FailureKind::kUnsupported,
+            "the keys of a volume can be rotated only where it is mounted for writing and is "
+            "no EncFS volume; unmount it and run it without --online");
+    }
+    auto copies = disk_.read_config();
+    if (!copies) return std::unexpected(copies.error());
+    auto unlocked = daemon::VolumeOnDisk::unlock(*copies, secret, daemon::InRotation::kAllowed);
+    if (!unlocked) return std::unexpected(unlocked.error());
+    unlocked_ = std::move(*unlocked);
+    return unlocked_->slot;
+}
+
+bool BesideMount::was_begun() const {
+    return volume::is_rotating(config());
+}
+
+Outcome<Amount> BesideMount::survey(core::RotationRun& run) {
+    if (auto seen = rotation_.survey(run); !seen) return stopped_at(run, seen.error());
+    return Amount{run.things, run.bytes};
+}
+
+Outcome<void> BesideMount::give_keys() {
+    auto derived = keys_of(*unlocked_);
+    if (!derived) return std::unexpected(derived.error());
+    const std::shared_ptr<const volume::VolumeKeys> shared = std::move(*derived);
+    auto sealer = Sealer::make(disk_, shared);
+    if (!sealer) return cannot("", "listed", sealer.error());
+    if (auto given = rotation_.begin(shared, std::move(*sealer)); !given) {
+        return fail(FailureKind::kOther, "the mount cannot take the new keys (",
+                    daemon::errno_text(core::errno_of(given.error())), "); run the same again");
+    }
+    return {};
+}
+
+Outcome<Notices> BesideMount::begin(const volume::OpeningSecret& secret,
+                                    const std::optional<MoreSlot>& more) {
+    auto begun = begun_config(*unlocked_, secret, more);
+    if (!begun) return std::unexpected(begun.error());
+    // Headers that are read are durable then; and times of an older rotation are no concern of
+    // ours.
+    if (auto synced = disk_.fs().syncfs(disk_.root_fd()); !synced) {
+        return cannot("", "synced", synced.error());
+    }
+    rotation_.change_root([this] { (void)Journal::remove(disk_.fs(), disk_.root_fd()); });
+    const volume::OpeningSecret same(secret.kind, secret.bytes, unlocked_->slot);
+    auto written = put_config(disk_, *unlocked_, begun->config, begun->volume_key, same,
+                              [this](const auto& write) { rotation_.change_root(write); });
+    if (!written) return written;
+    unlocked_->volume_key = std::move(begun->volume_key);
+    // From here on nothing but a rotation opens the volume.
+    if (auto given = give_keys(); !given) return std::unexpected(given.error());
+    return written;
+}
+
+Outcome<void> BesideMount::resume() {
+    if (auto mended = disk_.repair_config(unlocked_->text); !mended) {
+        return std::unexpected(mended.error());
+    }
+    return give_keys();
+}
+
+Outcome<Notices> BesideMount::run(core::RotationRun& run) {
+    if (auto done = rotation_.run(run); !done) return stopped_at(run, done.error());
+    const auto ended = volume::end_rotation(unlocked_->config);
+    if (!ended) return std::unexpected(daemon::slot_failure(ended.error()));
+    auto notices = put_config(disk_, *unlocked_, *ended, unlocked_->volume_key, std::nullopt,
+                              [this](const auto& write) { rotation_.change_root(write); });
+    if (!notices) return notices;
+    auto derived = keys_of(*unlocked_);
+    if (!derived) return std::unexpected(derived.error());
+    rotation_.end(std::shared_ptr<const volume::VolumeKeys>(std::move(*derived)));
+    unlocked_.reset();
+    return notices;
+}
+
+}  // namespace extencfs::rotate

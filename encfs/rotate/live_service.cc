@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "encfs/rotate/live_service.h"
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <thread>
+
+#include "encfs/daemon/log.h"
+#include "encfs/daemon/talk.h"
+#include "encfs/rotate/beside_mount.h"
+
+namespace extencfs::rotate {
+namespace {
+
+using daemon::Failure;
+using daemon::LogLevel;
+using daemon::Outcome;
+using Json = nlohmann::ordered_json;
+
+constexpr std::size_t kMostFrame = 64 << 10;
+constexpr std::size_t kMostSecret = 2 << 20;
+constexpr std::chrono::seconds kTurn{1};
+// So long a listing that began during a rotation may rest and go on.
+constexpr std::chrono::minutes kListings{5};
+
+constexpr const char* kAddsTooLate =
+    "a rotation of this volume's keys was begun already; go on with it without --add, and then run "
+    "'extencfs key add'";
+
+std::string text_of_json(const Json& json) {
+    return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// Of the right type, or what stands for none: whoever asked is not believed.
+std::uint32_t number_of(const Json& frame, const char* name) {
+    const auto found = frame.find(name);
+    return found != frame.end() && found->is_number_unsigned() ? found->get<std::uint32_t>() : 0;
+}
+bool flag_of(const Json& frame, const char* name) {
+    const auto found = frame.find(name);
+    return found != frame.end() && found->is_boolean() && found->get<bool>();
+}
+std::string words_of(const Json& frame, const char* name) {
+    const auto found = frame.find(name);
+    return found != frame.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+volume::SlotKind kind_of(const Json& frame) {
+    const auto number = number_of(frame, "kind");
+    return number <= 0xff ? static_cast<volume::SlotKind>(number) : volume::SlotKind::kForeign;
+}
+
+class LiveService final : public daemon::LiveRotation {
+  public:
+    LiveService(const daemon::VolumeOnDisk& disk, core::Filesystem& fs, daemon::Log& log)
+        : disk_(disk), fs_(fs), log_(log) {}
+
+    ~LiveService() override {
+        {
+            const std::lock_guard lock(mutex_);
+            ending_ = true;
+            if (run_ != nullptr) run_->stop = true;
+            if (talk_) talk_->stop_listening();
+        }
+        changed_.notify_all();
+        if (thread_.joinable()) thread_.join();
+    }
+    LiveService(const LiveService&) = delete;
+    LiveService& operator=(const LiveService&) = delete;
+
+    bool is_busy() const override { return busy_; }
+
+    void talk(lower::Fd client) override {
+        {
+            const std::lock_guard lock(mutex_);
+            if (ending_) return;
+            busy_ = true;
+        }
+        changed_.notify_all();  // the thread of an earlier one only waits
+        if (thread_.joinable()) thread_.join();
+        {
+            const std::lock_guard lock(mutex_);
+            talk_.emplace(std::move(client));
+        }
+        thread_ = std::thread([this] { work(); });
+    }
+
+  private:
+    void work() {
+        const auto done = converse();
+        // Before the command hears of it: what comes next, an unmount perhaps, is not in the way.
+        busy_ = false;
+        say(done ? *done
+                 : Json{{"event", "failed"},
+                        {"kind", static_cast<unsigned>(done.error().kind)},
+                        {"sentence", done.error().sentence}});
+        std::unique_lock lock(mutex_);
+        talk_.reset();
+        const bool another =
+            changed_.wait_for(lock, kListings, [this] { return ending_ || busy_.load(); });
+        lock.unlock();
+        if (!another) core::OnlineRotation(fs_).forget_listings();
+    }
+
+    void say(const Json& event) {
+        const std::lock_guard lock(saying_);
+        if (listens_ && talk_) listens_ = talk_->say(text_of_json(event));
+    }
+
+    std::optional<Json> take_frame() {
+        const auto frame = talk_->take(kMostFrame);
+        if (!frame) return std::nullopt;
+        Json json = Json::parse(text_of(frame->bytes()), nullptr, false);
+        if (!json.is_object()) return std::nullopt;
+        return json;
+    }
+
+    static std::unexpected<Failure> gone() {
+        return daemon::fail(daemon::FailureKind::kControl,
+                            "the command went away; nothing was changed");
+    }
+
+    void tell_damage(const std::string& path, const std::string& what) {
+        log_.write(LogLevel::kError, "damage", "{}: {}", path, what);
+        say({{"event", "damaged"}, {"path", path}, {"what", what}});
+    }
+
+    // The last event.
+    Outcome<Json> converse() {
+        listens_ = true;
+        const auto asked = take_frame();
+        const auto secret = asked ? talk_->take(kMostSecret) : std::nullopt;
+        if (!secret) return gone();
+        std::optional<std::uint32_t> slot;
+        if (number_of(*asked, "slot") != 0) slot = number_of(*asked, "slot");
+        volume::OpeningSecret given(kind_of(*asked), secret->bytes(), slot);
+        given.is_box_key = flag_of(*asked, "is_box_key");
+
+        BesideMount rotation(disk_, fs_);
+        const auto opened = rotation.unlock(given);
+        if (!opened) return std::unexpected(opened.error());
+        tell_opened(rotation, *opened);
+        core::RotationRun run;
+        run.on_damage = [this](const std::string& path, const std::string& what) {
+            tell_damage(path, what);
+        };
+        {
+            const std::lock_guard lock(mutex_);
+            run_ = &run;
+            if (ending_) run.stop = true;
+        }
+        const auto done = begin_and_run(rotation, given, run, flag_of(*asked, "leave_damaged"),
+                                        flag_of(*asked, "adds"));
+        const std::lock_guard lock(mutex_);
+        run_ = nullptr;
+        if (!done) return std::unexpected(done.error());
+        return Json{{"event", "done"}, {"damaged", run.damaged.load()}, {"notices", *done}};
+    }
+
+    void tell_opened(const BesideMount& rotation, std::uint32_t opened) {
+        Json ending = Json::array();
+        for (const volume::KeySlot& slot : rotation.config().slots) {
+            if (slot.id == opened || rotation.was_begun()) continue;
+            ending.push_back({{"id", slot.id}, {"type", slot.kind_name}, {"label", slot.label}});
+        }
+        say({{"event", "opened"},
+             {"slot", opened},
+             {"resumed", rotation.was_begun()},
+             {"notices", rotation.notices()},
+             {"ending", std::move(ending)}});
+    }
+
+    Outcome<daemon::Notices> begin_and_run(BesideMount& rotation,
+                                           const volume::OpeningSecret& given,
+                                           core::RotationRun& run, bool leave_damaged, bool adds) {
+        if (rotation.was_begun()) {
+            if (adds) return daemon::fail(daemon::FailureKind::kKeySlot, kAddsTooLate);
+            if (auto resumed = rotation.resume(); !resumed) return std::unexpected(resumed.error());
+            say({{"event", "begun"}, {"notices", Json::array()}});
+        } else {
+            const auto begun = begin(rotation, given, run, leave_damaged);
+            if (!begun) return std::unexpected(begun.error());
+        }
+        log_.write(LogLevel::kNotice, "keys", "a rotation of the volume's keys is under way");
+        run.damaged = 0;
+        auto done = [&] {
+            const Teller teller(*this, run);
+            return rotation.run(run);
+        }();
+        if (!done) {
+            log_.write(LogLevel::kError, "keys", "the rotation of keys stopped: {}",
+                       done.error().sentence);
+            return done;
+        }
+        log_.write(LogLevel::kNotice, "keys", "the volume's keys are rotated");
+        return done;
+    }
+
+    Outcome<void> begin(BesideMount& rotation, const volume::OpeningSecret& given,
+                        core::RotationRun& run, bool leave_damaged) {
+        const auto amount = rotation.survey(run);
+        if (!amount) return std::unexpected(amount.error());
+        say({{"event", "survey"}, {"things", amount->things}, {"bytes", amount->bytes}});
+        if (run.damaged != 0 && !leave_damaged) {
+            return daemon::fail(daemon::FailureKind::kDamage, std::to_string(run.damaged.load()),
+                                " things open under no key, and nothing was changed; bring them "
+                                "back from a backup, "
+                                "or give --leave-damaged to give them up");
+        }
+        const auto go = take_frame();
+        if (!go || !flag_of(*go, "go")) return gone();
+        std::optional<MoreSlot> more;
+        if (go->contains("more") && go->at("more").is_object()) {
+            const Json& wanted = go->at("more");
+            auto secret = talk_->take(kMostSecret);
+            if (!secret) return gone();
+            more.emplace();
+            more->slot.kind = kind_of(wanted);
+            more->slot.label = words_of(wanted, "label");
+            more->slot.cost = {number_of(wanted, "memory_kib"), number_of(wanted, "passes"),
+                               number_of(wanted, "lanes")};
+            more->secret = std::move(*secret);
+        }
+        const auto begun = rotation.begin(given, more);
+        if (!begun) return std::unexpected(begun.error());
+        say({{"event", "begun"}, {"notices", *begun}});
+        return {};
+    }
+
+    // Says how far it is, while it lives.
+    class Teller {
+      public:
+        Teller(LiveService& service, const core::RotationRun& run)
+            : service_(service), run_(run), thread_([this] { tell(); }) {}
+        ~Teller() {
+            {
+                const std::lock_guard lock(mutex_);
+                done_ = true;
+            }
+            ended_.notify_one();
+            thread_.join();
+        }
+        Teller(const Teller&) = delete;
+        Teller& operator=(const Teller&) = delete;
+
+      private:
+        void tell() {
+            std::unique_lock lock(mutex_);
+            while (!ended_.wait_for(lock, kTurn, [this] { return done_; })) {
+                service_.say({{"event", "progress"},
+                              {"cleaning", run_.cleaning.load()},
+                              {"things", run_.things.load()},
+                              {"bytes", run_.bytes.load()}});
+            }
+        }
+        LiveService& service_;
+        const core::RotationRun& run_;
+        std::mutex mutex_;
+        std::condition_variable ended_;
+        bool done_ = false;
+        std::thread thread_;
+    };
+
+    const daemon::VolumeOnDisk& disk_;
+    core::Filesystem& fs_;
+    daemon::Log& log_;
+    std::atomic<bool> busy_{false};
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool ending_ = false;               // guarded by mutex_
+    core::RotationRun* run_ = nullptr;  // likewise
+    std::optional<daemon::Talk> talk_;  // made and reset under it, by the one who uses it
+    std::mutex saying_;
+    bool listens_ = true;  // guarded by saying_
+    std::thread thread_;   // the control thread's
+};
+
+}  // namespace
+
+std::unique_ptr<daemon::LiveRotation> make_live_rotation(const daemon::VolumeOnDisk& disk,
+                                                         core::Filesystem& fs, daemon::Log& log) {
+    return std::make_unique<LiveService>(disk, fs, log);
+}
+
+}  // namespace extencfs::rotate
