@@ -187,20 +187,40 @@ Outcome<AddedKey> make_more_slot(const RotateOptions& options) {
     return added;
 }
 
+namespace {
+
+// The volume that the daemon of `entry` says it serves for writing. It is given a secret, so that
+// one of another user is not believed: root believes the owner of a volume, of that volume.
+std::optional<struct stat> served_by(const MountEntry& entry) {
+    if (!daemon::is_extencfs(entry) || !entry.user_id) return std::nullopt;
+    const uid_t user = *entry.user_id;
+    if (user != geteuid() && geteuid() != 0) return std::nullopt;
+    const auto answer =
+        daemon::control_request(entry.mountpoint, user, "status", daemon::Wait::kForAnswer, 10);
+    const Json status = answer ? Json::parse(*answer, nullptr, false) : Json();
+    if (!status.is_object() || flag_of(status, "read_only")) return std::nullopt;
+    struct stat served {};
+    if (::stat(words_of(status, "cipher_dir").c_str(), &served) != 0) return std::nullopt;
+    if (user != geteuid() && user != served.st_uid) return std::nullopt;
+    return served;
+}
+
+}  // namespace
+
 Outcome<std::optional<MountEntry>> find_mount_to_rotate(const std::string& path) {
-    if (auto mount = daemon::find_own_mount(path)) return std::move(*mount);
+    if (auto mount = daemon::find_own_mount(path)) {
+        if (mount->user_id && (*mount->user_id == geteuid() || served_by(*mount)))
+            return std::move(*mount);
+        return fail(FailureKind::kMountpoint, path,
+                    " is another user's mount, whose daemon is not given a password of yours; "
+                    "let that user rotate the keys");
+    }
     struct stat wanted {};
     if (::stat(path.c_str(), &wanted) != 0) return std::nullopt;  // the rest is told as without
     for (MountEntry& entry : daemon::all_mounts()) {
-        if (!daemon::is_extencfs(entry)) continue;
-        const auto answer =
-            daemon::control_request(entry.mountpoint, entry.user_id.value_or(geteuid()), "status",
-                                    daemon::Wait::kForAnswer, 10);
-        const Json status = answer ? Json::parse(*answer, nullptr, false) : Json();
-        if (!status.is_object() || flag_of(status, "read_only")) continue;
-        struct stat served {};
-        if (::stat(words_of(status, "cipher_dir").c_str(), &served) != 0) continue;
-        if (served.st_dev == wanted.st_dev && served.st_ino == wanted.st_ino) return entry;
+        const auto served = served_by(entry);
+        if (served && served->st_dev == wanted.st_dev && served->st_ino == wanted.st_ino)
+            return entry;
     }
     return std::nullopt;
 }

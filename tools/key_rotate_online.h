@@ -43,7 +43,8 @@ struct AddedKey {
 daemon::Outcome<AddedKey> make_more_slot(const RotateOptions& options);
 
 // The mount of the volume at `path`, or at that mountpoint; nullopt: it is not mounted for writing.
-// ERRORS: kControl (its daemon does not answer).
+// Only a daemon of this user, or for root of the volume's owner, is trusted with a secret.
+// ERRORS: kMountpoint (another user's).
 daemon::Outcome<std::optional<daemon::MountEntry>> find_mount_to_rotate(const std::string& path);
 
 // ERRORS: those of a rotation; kControl and

@@ -9,6 +9,7 @@
 #include "crypto/random.h"
 #include "crypto/secret.h"
 #include "encfs/core/own_change.h"
+#include "encfs/volume/wire.h"
 
 namespace extencfs::core {
 
@@ -18,10 +19,6 @@ constexpr std::size_t kMaxSideFile = 512;
 
 bool has_prefix(std::string_view text, std::string_view prefix) {
     return text.starts_with(prefix);
-}
-
-bool is_zero(Bytes bytes) {
-    return std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; });
 }
 
 // Whether a directory holds nothing but names that `reserved` accepts.
@@ -126,7 +123,7 @@ Result<std::optional<Format1::IdFile>> Format1::read_id_file(lower::LowerFs& low
     auto got = lower.pread(fd->get(), bytes, 0);
     if (!got) return fail(got.error());
     // Never written as far as the disk knows: power loss may keep a size without its bytes.
-    if (is_zero(Bytes(bytes).first(*got))) return std::nullopt;
+    if (volume::all_zero(Bytes(bytes).first(*got))) return std::nullopt;
     if (*got < bytes.size())
         return std::unexpected(damaged(dirfd, "the directory's id file is cut off"));
     // The newest generation first: during a rotation both occur.
@@ -162,7 +159,7 @@ Result<DirContext> Format1::open_directory(lower::LowerFs& lower, int dirfd,
     const auto& dir = (*file)->dir;
     const auto place = volume::bind_place((*file)->keys->dir_bind.bytes(), parent.id, entry);
     if (!crypto::equal_constant_time(place, dir.here) &&
-        !(crypto::equal_constant_time(place, dir.next) && !is_zero(dir.next)))
+        !(crypto::equal_constant_time(place, dir.next) && !volume::all_zero(dir.next)))
         return std::unexpected(damaged(dirfd, "the directory is not where it belongs"));
     return DirContext{dir.id, dir.key_generation};
 }
@@ -235,7 +232,7 @@ Result<void> Format1::before_directory_rename(lower::LowerFs& lower, int dirfd,
     auto& dir = (*file)->dir;
     const auto bind_key = (*file)->keys->dir_bind.bytes();
     const auto now = volume::bind_place(bind_key, old_parent.id, old_entry);
-    if (!is_zero(dir.next) && dir.next == now && dir.here != now) {
+    if (!volume::all_zero(dir.next) && dir.next == now && dir.here != now) {
         // The earlier rename must be durable before its old place is forgotten.
         if (auto r = lower.syncfs(dirfd); !r) return fail(r.error());
         dir.here = now;
@@ -251,50 +248,12 @@ Result<void> Format1::after_directory_rename(lower::LowerFs& lower, int dirfd,
                                              std::string_view entry) const {
     auto file = read_id_file(lower, dirfd, O_RDWR);
     if (!file) return std::unexpected(file.error());
-    if (!*file || is_zero((*file)->dir.next)) return {};
+    if (!*file || volume::all_zero((*file)->dir.next)) return {};
     // A rename that failed left its binding as well.
     const auto now = volume::bind_place((*file)->keys->dir_bind.bytes(), parent.id, entry);
     if ((*file)->dir.next != now) return {};
     (*file)->dir.here = (*file)->dir.next;
     (*file)->dir.next = {};
-    return write_id_file(lower, **file);
-}
-
-Result<void> Format1::before_renewal(lower::LowerFs& lower, int dirfd, const DirContext& parent,
-                                     std::string_view entry, std::string_view new_entry) const {
-    auto file = read_id_file(lower, dirfd, O_RDWR);
-    if (!file) return std::unexpected(file.error());
-    if (!*file) return {};
-    const auto& keys = context_.keys->current();
-    auto& dir = (*file)->dir;
-    const auto here = volume::bind_place(keys.dir_bind.bytes(), parent.id, entry);
-    const auto next = volume::bind_place(keys.dir_bind.bytes(), parent.id, new_entry);
-    const bool is_newest = (*file)->keys == &keys;
-    if (is_newest && (dir.here == next || dir.next == next) &&
-        (dir.here == here || dir.next == here))
-        return {};
-    // A rename may have brought it here: that must be durable before its old place is forgotten.
-    if (!is_zero(dir.next)) {
-        if (auto r = lower.syncfs(dirfd); !r) return fail(r.error());
-    }
-    (*file)->keys = &keys;
-    dir.next_generation = keys.number;
-    dir.here = here;
-    dir.next = here == next ? volume::Binding{} : next;
-    if (auto r = write_id_file(lower, **file); !r) return r;
-    if (auto r = lower.fdatasync((*file)->fd.get()); !r) return fail(r.error());
-    return {};
-}
-
-Result<void> Format1::renew_directory(lower::LowerFs& lower, int dirfd, const DirContext& parent,
-                                      std::string_view entry) const {
-    // Under these keys, and valid where it is.
-    if (auto r = before_renewal(lower, dirfd, parent, entry, entry); !r) return r;
-    auto file = read_id_file(lower, dirfd, O_RDWR);
-    if (!file) return std::unexpected(file.error());
-    const auto number = context_.keys->current().number;
-    if (!*file || (*file)->dir.key_generation == number) return {};
-    (*file)->dir.key_generation = (*file)->dir.next_generation = number;
     return write_id_file(lower, **file);
 }
 

@@ -9,38 +9,44 @@
 namespace extencfs::core {
 namespace {
 
-constexpr std::uint32_t kIdMask = 0x3fffffff;
+constexpr std::uint64_t kIdMask = (std::uint64_t{1} << 36) - 1;
 
-std::uint32_t random_id() {
-    std::array<std::byte, 4> bytes{};
+std::uint64_t random_id() {
+    std::array<std::byte, 8> bytes{};
     // Without randomness the next number will do: they must differ, nothing more.
-    static std::uint32_t counter = 0;
+    static std::uint64_t counter = 0;
     if (!crypto::fill_random(bytes)) return ++counter & kIdMask;
-    std::uint32_t id = 0;
-    for (const std::byte byte : bytes) id = id << 8 | std::to_integer<std::uint32_t>(byte);
+    std::uint64_t id = 0;
+    for (const std::byte byte : bytes) id = id << 8 | std::to_integer<std::uint64_t>(byte);
     return id & kIdMask;
 }
 
 }  // namespace
 
-ListingSnapshots::Place ListingSnapshots::begin(ListingSnapshot snapshot) {
+ListingSnapshots::Place ListingSnapshots::begin(NodeId directory, ListingSnapshot snapshot) {
     auto kept = std::make_shared<const ListingSnapshot>(std::move(snapshot));
     const std::lock_guard lock(mutex_);
-    std::uint32_t id = 0;
+    std::uint64_t id = 0;
     while (id == 0 || id == kIdMask || by_id_.contains(id) || forgotten_.contains(id))
         id = random_id();
-    keep_locked({kept, id, 0});
+    keep_locked({kept, id, directory});
     return {std::move(kept), id, 0};
 }
 
-ListingSnapshots::Known ListingSnapshots::find(std::uint64_t cookie, Place& place) const {
+ListingSnapshots::Known ListingSnapshots::find(NodeId directory, std::uint64_t cookie,
+                                               Place& place) {
     if (cookie >> 62 != 1) return Known::kNo;
-    const std::uint32_t id = static_cast<std::uint32_t>(cookie >> 32) & kIdMask;
+    const std::uint64_t id = cookie >> kPlaceBits & kIdMask;
     const std::lock_guard lock(mutex_);
-    const auto it = by_id_.find(id);
-    if (it == by_id_.end()) return forgotten_.contains(id) ? Known::kForgotten : Known::kNo;
-    place = {it->second->snapshot, id, static_cast<std::uint32_t>(cookie)};
-    return Known::kYes;
+    if (const auto it = by_id_.find(id); it != by_id_.end()) {
+        if (it->second->directory != directory) return Known::kNo;
+        kept_.splice(kept_.end(), kept_, it->second);
+        const std::uint64_t next = cookie & ((std::uint64_t{1} << kPlaceBits) - 1);
+        place = {it->second->snapshot, id, static_cast<std::size_t>(next)};
+        return Known::kYes;
+    }
+    const auto gone = forgotten_.find(id);
+    return gone != forgotten_.end() && gone->second == directory ? Known::kForgotten : Known::kNo;
 }
 
 void ListingSnapshots::keep_order(NodeId directory, ListingSnapshot snapshot) {
@@ -66,8 +72,13 @@ void ListingSnapshots::forget() {
     while (!kept_.empty()) drop_locked(kept_.begin());
 }
 
+void ListingSnapshots::forget_forgotten() {
+    const std::lock_guard lock(mutex_);
+    forgotten_.clear();
+}
+
 void ListingSnapshots::keep_locked(Kept kept) {
-    names_ += kept.snapshot->items.size();
+    names_ += kept.weight();
     kept_.push_back(std::move(kept));
     const auto it = std::prev(kept_.end());
     if (it->id != 0)
@@ -78,10 +89,10 @@ void ListingSnapshots::keep_locked(Kept kept) {
 }
 
 void ListingSnapshots::drop_locked(std::list<Kept>::iterator it) {
-    names_ -= it->snapshot->items.size();
+    names_ -= it->weight();
     if (it->id != 0) {
         by_id_.erase(it->id);
-        forgotten_.insert(it->id);
+        forgotten_.emplace(it->id, it->directory);
     } else {
         orders_.erase(it->directory);
     }

@@ -12,7 +12,6 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "encfs/core/types.h"
@@ -29,51 +28,56 @@ struct ListingSnapshot {
     std::vector<Item> items;
 };
 
-// Cookies of ours name a snapshot and a place in it: bit 62, 30 random bits, 32 bits. A lower file
-// system's own are small numbers or hashes, which meet one of ours once in billions.
+// Cookies of ours name a snapshot and a place in it: bit 62, 36 random bits, 26 bits. A lower file
+// system's own are small numbers or hashes, which meet one of ours of the same directory once in
+// billions.
 // THREADS: any. LOCKS: one mutex, a leaf.
 class ListingSnapshots {
   public:
     using Snapshot = std::shared_ptr<const ListingSnapshot>;
     struct Place {
         Snapshot snapshot;
-        std::uint32_t id = 0;
+        std::uint64_t id = 0;
         std::size_t next = 0;
     };
 
-    // A listing that begins. Its cookies: cookie_of().
-    Place begin(ListingSnapshot snapshot);
-    static std::uint64_t cookie_of(std::uint32_t id, std::size_t next) {
-        return std::uint64_t{1} << 62 | std::uint64_t{id} << 32 | next;
+    // A listing that begins. Its cookies: cookie_of(). REQUIRES: fewer than 2^26 names.
+    Place begin(NodeId directory, ListingSnapshot snapshot);
+    static constexpr unsigned kPlaceBits = 26;
+    static std::uint64_t cookie_of(std::uint64_t id, std::size_t next) {
+        return std::uint64_t{1} << 62 | id << kPlaceBits | next;
     }
     enum class Known : std::uint8_t { kNo, kYes, kForgotten };
-    // kForgotten: a cookie of ours whose snapshot had to go.
-    Known find(std::uint64_t cookie, Place& place) const;
+    // kForgotten: a cookie of ours, of that directory, whose snapshot had to go.
+    Known find(NodeId directory, std::uint64_t cookie, Place& place);
 
     // The lower order of a directory whose lower names are about to change, for the listings that
     // began before there were snapshots.
     void keep_order(NodeId directory, ListingSnapshot snapshot);
     // Where such a listing goes on. nullopt: not known any more.
     std::optional<Place> continued(NodeId directory, std::uint64_t lower_cookie) const;
-    // All of them; a cookie of ours stays known as one.
+    // All of them; a cookie of ours stays known as one, until forget_forgotten().
     void forget();
+    void forget_forgotten();
 
   private:
     struct Kept {
         Snapshot snapshot;
-        std::uint32_t id = 0;  // 0: an order
+        std::uint64_t id = 0;  // 0: an order
         NodeId directory = 0;
+        // What it counts for: an empty one takes memory as well.
+        std::size_t weight() const { return snapshot->items.size() + 1; }
     };
     void keep_locked(Kept kept);
     void drop_locked(std::list<Kept>::iterator it);
 
-    static constexpr std::size_t kMostNames = 400'000;
+    static constexpr std::size_t kMostNames = 1'000'000;
     mutable std::mutex mutex_;
-    std::list<Kept> kept_;  // oldest first
+    std::list<Kept> kept_;  // the one that was used longest ago first
     std::size_t names_ = 0;
-    std::unordered_map<std::uint32_t, std::list<Kept>::iterator> by_id_;
+    std::unordered_map<std::uint64_t, std::list<Kept>::iterator> by_id_;
     std::unordered_map<NodeId, std::list<Kept>::iterator> orders_;
-    std::unordered_set<std::uint32_t> forgotten_;
+    std::unordered_map<std::uint64_t, NodeId> forgotten_;
 };
 
 }  // namespace extencfs::core

@@ -49,6 +49,7 @@ Result<void> OnlineRotation::begin(std::shared_ptr<const volume::VolumeKeys> key
     const std::unique_lock alone(fs_.gate_);
     fs_.rotation_.format->take_keys(std::move(keys), true);
     fs_.rotation_.resealing = std::move(resealing);
+    fs_.rotation_.snapshots.forget_forgotten();
     fs_.rotation_.steady_listings = true;
     tell_files();
     return {};
@@ -120,9 +121,8 @@ void Filesystem::note_moved(const Place& place) {
     const auto is = lower_->stat_at(place.dir->fd.get(), place.entry());
     const NodeId node = is ? table_->acquire(place.location, is->st_ino, is->st_mode) : NodeId{0};
     if (node != 0 && is) {
-        const auto open = S_ISREG(is->st_mode) ? files_->find(node) : nullptr;
         const bool other = !S_ISREG(is->st_mode) && !S_ISDIR(is->st_mode) && !S_ISLNK(is->st_mode);
-        if (other || rotation_.notes.is_walked(is->st_ino) || (open && !open->is_of_older_keys())) {
+        if (other || rotation_.notes.is_walked(is->st_ino)) {
             give_back(node, 1);
             return;
         }

@@ -221,6 +221,9 @@ Result<void> Filesystem::change_owner_mode_times(const NodeView& node, const Att
     }
     if (change.mode_set) {
         const mode_t mode = change.mode & 07777;
+        // Who seals attributes anew may lift the mode for that, and puts it back.
+        std::unique_lock sealing(rotation_.xattr_renewal, std::defer_lock);
+        if (is_rotating()) sealing.lock();
         auto r = done(fd >= 0 ? lower_->chmod(fd, mode)
                               : lower_->chmod_at(at.dir->fd.get(), at.entry(), mode));
         if (!r) return r;

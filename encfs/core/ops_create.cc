@@ -353,6 +353,8 @@ Result<Entry> Filesystem::link_locked(const NodeView& source, const Place& at,
         if (!from) return std::unexpected(from.error());
         if (auto r = lower_->link(from->dir->fd.get(), from->entry(), dirfd, at.entry()); !r)
             return fail(r.error());
+    } else if (!S_ISREG(source.type)) {
+        return fail(ErrorKind::kStale);  // another one has its names, by a rotation of keys
     } else {
         auto open = file(source.id, OpenIntent::kWrite);
         if (!open) return std::unexpected(open.error());

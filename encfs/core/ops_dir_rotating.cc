@@ -37,7 +37,7 @@ std::optional<Result<ListingSnapshots::Place>> Filesystem::steady_listing(NodeId
                                                                           const Dir& dir,
                                                                           std::uint64_t cookie) {
     ListingSnapshots::Place place;
-    switch (rotation_.snapshots.find(cookie, place)) {
+    switch (rotation_.snapshots.find(node, cookie, place)) {
         case ListingSnapshots::Known::kYes:
             return place;
         case ListingSnapshots::Known::kForgotten:
@@ -56,7 +56,7 @@ std::optional<Result<ListingSnapshots::Place>> Filesystem::steady_listing(NodeId
     std::shared_lock names(namespace_lock(node));
     auto snapshot = snapshot_of(*dir);
     if (!snapshot) return std::unexpected(snapshot.error());
-    return rotation_.snapshots.begin(std::move(*snapshot));
+    return rotation_.snapshots.begin(node, std::move(*snapshot));
 }
 
 Result<void> Filesystem::list_steadily(NodeId node, const Dir& dir,

@@ -170,10 +170,11 @@ Result<std::vector<std::string>> Filesystem::Rotator::entries_of(NodeId node, Pa
         if (!there) return std::unexpected(there.error());
         if (!*there) return entries;
         notes_.note_walked(in.dir()->ino);
-        if (pass == Pass::kRenew) {
+        if (pass != Pass::kSurvey) {
             auto bad = fs_.rotation_.resealing->attributes(in.fd(), in.dir()->context.id);
             if (!bad) return failed(path_of(in, ""), Error{ErrorKind::kLower, bad.error().value});
-            if (*bad != 0) (void)damaged(path_of(in, ""), "attributes do not authenticate");
+            if (*bad != 0 && pass == Pass::kRenew)
+                (void)damaged(path_of(in, ""), "attributes do not authenticate");
         }
         if (pass == Pass::kClean && !format_.is_newest(in.dir()->context))
             return failed(path_of(in, ""), Error{ErrorKind::kInternal});
@@ -236,30 +237,36 @@ Result<void> Filesystem::Rotator::look_at_entry(NodeId node, const std::string& 
     if (is->st_dev != fs_.lower_dev_) return failed(path, Error{ErrorKind::kCrossesMount});
     const DirContext& context = in.dir()->context;
     const auto name = format_.decode_name(*fs_.lower_, in.fd(), context, entry);
-    if (!name && name.error().kind == ErrorKind::kInvalid) return {};  // foreign
-    if (!name && name.error().kind == ErrorKind::kDamaged)
+    if (!name &&
+        (name.error().kind == ErrorKind::kInvalid || name.error().kind == ErrorKind::kDamaged)) {
+        if (pass == Pass::kClean && format_.is_older_name(*fs_.lower_, in.fd(), context, entry))
+            return failed(path, Error{ErrorKind::kInternal});
+        if (name.error().kind == ErrorKind::kInvalid || pass == Pass::kClean) return {};
         return damaged(path, "the name does not authenticate");
+    }
     if (!name) return failed(path, name.error());
     ++run_.things;
+    if (pass == Pass::kRenew && !format_.is_newest(context)) {
+        const auto fresh = format_.encode_name(format_.renewed(context), *name);
+        if (!fresh) return failed(path, fresh.error());
+        if (auto r = prepare_side_file(in, entry, *fresh); !r) return r;
+        if (S_ISDIR(is->st_mode)) {
+            if (auto r = prepare_directory(in, entry, fresh->entry); !r) return r;
+        }
+    }
     const auto acquire = [&] {
         return fs_.table_->acquire({node, entry}, is->st_ino, is->st_mode);
     };
     if (S_ISREG(is->st_mode)) file = acquire();
     if (S_ISLNK(is->st_mode)) {
-        if (pass == Pass::kRenew) return seal_symlink(in, entry, *is, *name);
+        if (pass != Pass::kSurvey) return seal_symlink(in, entry, *is, *name, pass);
         const auto target = fs_.lower_->readlink(in.fd(), entry);
         if (!target) return failed(path, Error{ErrorKind::kLower, target.error().value});
-        if (!format_.decode_symlink(*fs_.lower_, fs_.root_->fd.get(), *target) &&
-            pass == Pass::kSurvey)
+        if (!format_.decode_symlink(*fs_.lower_, fs_.root_->fd.get(), *target))
             return damaged(path, "the target does not open");
         return {};
     }
     if (!S_ISDIR(is->st_mode)) return {};
-    if (pass == Pass::kRenew && !format_.is_newest(context)) {
-        const auto fresh = format_.encode_name(format_.renewed(context), *name);
-        if (!fresh) return failed(path, fresh.error());
-        if (auto r = prepare_directory(in, entry, fresh->entry); !r) return r;
-    }
     const NodeId child = acquire();
     return child == 0 ? Result<void>{} : wait_for(child);
 }

@@ -10,6 +10,8 @@
 
 #include <chrono>
 #include <optional>
+#include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "encfs/core/filesystem.h"
@@ -73,13 +75,15 @@ class Filesystem::Rotator {
     Result<void> visit_file(NodeId& node, Pass pass);
     Result<File> open_to_seal(NodeId& node);
     Result<void> seal_file(ContentFile& file, const std::string& path);
+    Result<void> seal_attributes(const ContentFile& file, const std::string& path, Pass pass);
     Result<void> seal_nameless(bool& any);
     bool anything_left();
     Result<void> seal_symlink(Inside& in, const std::string& entry, const struct stat& is,
-                              const std::string& plain);
+                              const std::string& plain, Pass pass);
 
     // ---- rotator_names.cc ----
     Result<void> prepare_directory(Inside& in, const std::string& entry, const std::string& fresh);
+    Result<void> prepare_side_file(Inside& in, const std::string& entry, const CipherName& fresh);
     Result<void> renew_names(NodeId node);
     Result<std::vector<Item>> items_of(Inside& in);
     Result<void> prepare(Inside& in, Item& item);
@@ -94,6 +98,9 @@ class Filesystem::Rotator {
     RotationRun& run_;
     const Format1& format_;
     std::vector<NodeId> waiting_;  // directories, each with a reference
+    // Side files that are durable, of the directory that was at work last.
+    std::unordered_set<std::string> sided_;
+    NodeId sided_in_ = 0;
     std::chrono::steady_clock::duration owed_{};
 };
 

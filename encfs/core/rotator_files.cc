@@ -11,6 +11,15 @@
 
 namespace extencfs::core {
 
+namespace {
+
+// Whether it will never be read, by whatever keys.
+bool is_lost(const Error& error) {
+    return error.kind == ErrorKind::kDamaged || error.kind == ErrorKind::kStale;
+}
+
+}  // namespace
+
 // The first use of a file whose size hint is wrong gives its node up: another one is made.
 Result<Filesystem::File> Filesystem::Rotator::open_to_seal(NodeId& node) {
     auto opened = fs_.file(node, OpenIntent::kWrite);
@@ -41,15 +50,26 @@ Result<void> Filesystem::Rotator::visit_file(NodeId& node, Pass pass) {
         file = std::move(*found);
         path = path_below(fs_.root_->fd.get(), file->fd());
         if (pass == Pass::kSurvey) run_.bytes += file->size();
-        if (pass == Pass::kClean && file->is_of_older_keys())
-            return failed(path, Error{ErrorKind::kInternal});
-        return {};
+        if (pass != Pass::kClean) return {};
+        // They are, unless what sealed them is at fault: a last look before the old keys go.
+        if (file->is_of_older_keys()) return failed(path, Error{ErrorKind::kInternal});
+        return seal_attributes(*file, path, pass);
     });
     if (!opened) return opened;
     auto done = file && pass == Pass::kRenew ? seal_file(*file, path) : Result<void>{};
     const auto view = fs_.table_->view(node);
     if (done && view) notes_.note_walked(view->ino);
     return done;
+}
+
+Result<void> Filesystem::Rotator::seal_attributes(const ContentFile& file, const std::string& path,
+                                                  Pass pass) {
+    const auto owner = format_.content_id(*fs_.lower_, file.fd());
+    if (!owner) return std::unexpected(owner.error());
+    const auto bad = fs_.rotation_.resealing->attributes(file.fd(), *owner);
+    if (!bad) return failed(path, Error{ErrorKind::kLower, bad.error().value});
+    if (*bad != 0 && pass == Pass::kRenew) return damaged(path, "attributes do not authenticate");
+    return {};
 }
 
 Result<void> Filesystem::Rotator::seal_file(ContentFile& file, const std::string& path) {
@@ -62,12 +82,9 @@ Result<void> Filesystem::Rotator::seal_file(ContentFile& file, const std::string
             const auto before = fs_.lower_->stat(file.fd());
             if (!before) return fail(before.error());
             if (first) {
-                const auto owner = format_.content_id(*fs_.lower_, file.fd());
-                if (!owner) return std::unexpected(owner.error());
                 ChangeScope scope(*fs_.sink_, {.inodes = {before->st_ino}});
-                const auto bad = fs_.rotation_.resealing->attributes(file.fd(), *owner);
-                if (!bad) return fail(bad.error());
-                if (*bad != 0) (void)damaged(path, "attributes do not authenticate");
+                auto sealed = seal_attributes(file, path, Pass::kRenew);
+                if (!sealed) return sealed;
                 first = false;
             }
             if (!file.is_of_older_keys()) {
@@ -110,8 +127,9 @@ Result<void> Filesystem::Rotator::seal_nameless(bool& any) {
         File file;
         auto done = alone([&]() -> Result<void> {
             auto found = fs_.file(node, OpenIntent::kWrite);
-            // Damaged, or gone by now.
-            if (found && (*found)->is_of_older_keys()) file = std::move(*found);
+            if (!found && is_lost(found.error())) return {};
+            if (!found) return failed("a file without a name", found.error());
+            if ((*found)->is_of_older_keys()) file = std::move(*found);
             return {};
         });
         if (file) {
@@ -133,12 +151,9 @@ Result<void> Filesystem::Rotator::seal_nameless(bool& any) {
 
 bool Filesystem::Rotator::is_done(const Moved& moved) {
     const auto view = fs_.table_->view(moved.node);
-    if (!view || view->gone || notes_.is_walked(view->ino)) return true;
-    if (S_ISREG(view->type)) {
-        const auto file = fs_.file(moved.node, OpenIntent::kWrite);
-        return file && !(*file)->is_of_older_keys();
-    }
-    return !S_ISDIR(view->type) && !S_ISLNK(view->type);
+    // A new header is not enough: attributes are not sealed with the contents.
+    return !view || view->gone || notes_.is_walked(view->ino) ||
+           (!S_ISREG(view->type) && !S_ISDIR(view->type) && !S_ISLNK(view->type));
 }
 
 // LOCKS: nobody is in the gate.
@@ -166,14 +181,15 @@ bool Filesystem::Rotator::anything_left() {
     }
     for (const NodeId node : unopened) {
         const auto file = fs_.file(node, OpenIntent::kWrite);
-        if (file && (*file)->is_of_older_keys()) return true;
+        if (file ? (*file)->is_of_older_keys() : !is_lost(file.error())) return true;
     }
     return std::ranges::any_of(fs_.files_->all(),
                                [](const File& file) { return file->is_of_older_keys(); });
 }
 
 Result<void> Filesystem::Rotator::seal_symlink(Inside& in, const std::string& entry,
-                                               const struct stat& is, const std::string& plain) {
+                                               const struct stat& is, const std::string& plain,
+                                               Pass pass) {
     const std::string path = path_of(in, entry);
     // A long target's text lies in the root.
     ChangeScope scope(*fs_.sink_, {.inodes = {is.st_ino, in.dir()->ino, fs_.root_ino_},
@@ -184,20 +200,21 @@ Result<void> Filesystem::Rotator::seal_symlink(Inside& in, const std::string& en
     const auto now = *state == Resealing::Link::kReplaced ? fs_.lower_->stat_at(in.fd(), entry)
                                                           : lower::Result<struct stat>(is);
     if (now) notes_.note_walked(now->st_ino);
-    if (*state == Resealing::Link::kDamaged) return damaged(path, "the target does not open");
+    if (*state == Resealing::Link::kDamaged)
+        return pass == Pass::kClean ? Result<void>{} : damaged(path, "the target does not open");
     if (*state == Resealing::Link::kNew) return {};
     if (root_before) {
         const struct timespec times[2] = {root_before->st_atim, root_before->st_mtim};
         (void)fs_.lower_->utimens(fs_.root_->fd.get(), times);
     }
     // Another inode has the name. Whoever asks for the old node by it is told to look it up again.
+    if (fs_.on_entry_stale_) fs_.on_entry_stale_(in.node(), plain);
     const NodeId node = fs_.table_->find(is.st_ino);
     if (node == 0) return {};
     // That goes for its other names as well, which nobody would rename for it any more.
     for (auto view = fs_.table_->view(node); view && view->location; view = fs_.table_->view(node))
         fs_.table_->remove_location(node, *view->location, false);
     fs_.table_->distrust(node);
-    if (fs_.on_entry_stale_) fs_.on_entry_stale_(in.node(), plain);
     return {};
 }
 

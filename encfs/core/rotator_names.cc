@@ -45,7 +45,7 @@ Result<void> Filesystem::Rotator::prepare(Inside& in, Item& item) {
     if (!is) return failed(path_of(in, item.entry), Error{ErrorKind::kLower, is.error().value});
     if (S_ISLNK(is->st_mode)) {
         // One that came here since the others were looked at.
-        if (auto r = seal_symlink(in, item.entry, *is, item.plain); !r) return r;
+        if (auto r = seal_symlink(in, item.entry, *is, item.plain, Pass::kRenew); !r) return r;
         is = fs_.lower_->stat_at(in.fd(), item.entry);
         if (!is) return failed(path_of(in, item.entry), Error{ErrorKind::kLower, is.error().value});
     }
@@ -53,20 +53,41 @@ Result<void> Filesystem::Rotator::prepare(Inside& in, Item& item) {
     if (S_ISDIR(is->st_mode)) {
         if (auto r = prepare_directory(in, item.entry, item.fresh.entry); !r) return r;
     }
-    if (item.fresh.side_name.empty()) return {};
-    Place at{in.dir(), Location{in.node(), item.fresh.entry}, item.fresh};
-    if (auto r = fs_.write_durable_side_file(at); !r)
-        return failed(path_of(in, item.entry), r.error());
+    return prepare_side_file(in, item.entry, item.fresh);
+}
+
+// Of a long name, durable before anything has that name. Most are written before the step of the
+// names, which then need not wait for the disk.
+Result<void> Filesystem::Rotator::prepare_side_file(Inside& in, const std::string& entry,
+                                                    const CipherName& fresh) {
+    if (fresh.side_name.empty()) return {};
+    if (in.node() != sided_in_) sided_.clear();
+    sided_in_ = in.node();
+    if (!sided_.insert(fresh.side_name).second) return {};
+    Place at{in.dir(), Location{in.node(), fresh.entry}, fresh};
+    if (auto r = fs_.write_durable_side_file(at); !r) {
+        sided_.erase(fresh.side_name);
+        return failed(path_of(in, entry), r.error());
+    }
     return {};
 }
 
 Result<std::vector<Filesystem::Rotator::Item>> Filesystem::Rotator::items_of(Inside& in) {
     std::vector<Item> items;
     const DirContext& context = in.dir()->context;
+    std::optional<Error> unreadable;
+    std::string at;
     auto listed = fs_.lower_->list(in.fd(), [&](const lower::DirEntry& entry) {
-        // What does not decode stays as it is, and was told.
+        // What does not decode stays as it is, and was told. Whatever else keeps it from being
+        // read now must not keep it from getting its new name.
         auto name = format_.decode_name(*fs_.lower_, in.fd(), context, entry.name);
-        if (!name) return true;
+        if (!name) {
+            const ErrorKind why = name.error().kind;
+            if (why == ErrorKind::kInvalid || why == ErrorKind::kDamaged) return true;
+            unreadable = name.error();
+            at = entry.name;
+            return false;
+        }
         Item item;
         item.entry = entry.name;
         item.plain = std::move(*name);
@@ -77,6 +98,7 @@ Result<std::vector<Filesystem::Rotator::Item>> Filesystem::Rotator::items_of(Ins
         return true;
     });
     if (!listed) return failed(path_of(in, ""), Error{ErrorKind::kLower, listed.error().value});
+    if (unreadable) return failed(path_of(in, at), *unreadable);
     for (Item& item : items) {
         auto fresh = format_.encode_name(format_.renewed(context), item.plain);
         if (!fresh) return failed(path_of(in, item.entry), fresh.error());

@@ -23,6 +23,8 @@ class LiveRotation {
     virtual ~LiveRotation() = default;
     // Whether one is asked for or under way.
     virtual bool is_busy() const = 0;
+    // Whether one has begun to change the volume, and is not done.
+    virtual bool is_under_way() const = 0;
     // Takes the conversation over, whose other side was told so. REQUIRES: not is_busy().
     virtual void talk(lower::Fd client) = 0;
 };

@@ -172,7 +172,7 @@ ControlReply answer(std::string_view asked, const Serving& serving) {
                 }};
     }
     if (asked == "unmount") {
-        if (serving.rotation != nullptr && serving.rotation->is_busy())
+        if (serving.rotation != nullptr && serving.rotation->is_under_way())
             return {R"({"ok":false,"error":"rotating"})"};
         if (session.unmount()) return {R"({"ok":true})", true};
         return {R"({"ok":false,"error":"busy"})"};
@@ -215,7 +215,7 @@ Outcome<void> serve(const MountRequest& request, const VolumeSource& volume, cor
     if (!control) return std::unexpected(control.error());
     const auto supervisor =
         Supervisor::start(**session, log, request.mount.mountpoint, request.idle_limit, on_demand,
-                          [&rotation] { return rotation && rotation->is_busy(); });
+                          [&rotation] { return rotation && rotation->is_under_way(); });
     if (!supervisor) return std::unexpected(supervisor.error());
     // Modes of new files come whole from the kernel.
     umask(0);

@@ -38,11 +38,20 @@ void op_init(void* user, struct fuse_conn_info* conn) {
     }
 }
 
+// A rotation of keys may still be at work beside the session that ends.
+void end_notifier(Session::State& state) {
+    std::unique_ptr<WorkerPool> ending;
+    {
+        const std::lock_guard lock(state.notifier_mutex);
+        ending = std::move(state.notifier);
+    }
+}
+
 void op_destroy(void* user) {
     auto& state = *static_cast<Session::State*>(user);
     state.stats.count(Opcode::kDestroy);
     // What is still in the pools belongs to requests of this session.
-    state.notifier.reset();
+    end_notifier(state);
     state.pool.reset();
 }
 
@@ -162,6 +171,7 @@ std::expected<std::unique_ptr<Session>, SessionError> Session::mount(core::Files
     State* raw = state.get();
     // Off the ring's threads: the kernel may wait for a request of the same processor.
     fs.set_on_entry_stale([raw](core::NodeId parent, const std::string& name) {
+        const std::lock_guard lock(raw->notifier_mutex);
         if (!raw->notifier) return;
         raw->notifier->submit([raw, parent, name] {
             fuse_lowlevel_notify_inval_entry(raw->session, parent, name.data(), name.size());
@@ -175,7 +185,7 @@ Session::~Session() {
     if (state_->tuner.joinable()) state_->tuner.join();
     if (state_->session != nullptr) {
         if (state_->mounted) fuse_session_unmount(state_->session);
-        state_->notifier.reset();
+        end_notifier(*state_);
         state_->pool.reset();
         if (state_->handoff) state_->handoff->stop();
         fuse_session_destroy(state_->session);

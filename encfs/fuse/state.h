@@ -28,6 +28,7 @@ struct Session::State {
     Stats stats;
     std::atomic<bool> mounted{false};
     std::unique_ptr<WorkerPool> pool;      // for what takes long
+    std::mutex notifier_mutex;             // a leaf; not held while a pool ends
     std::unique_ptr<WorkerPool> notifier;  // tells the kernel of wrong names, and may wait for it
     std::unique_ptr<CpuHandoff> handoff;   // where threads may yield to clients
     std::unique_ptr<ClassicLoop> loop;     // where there are no rings

@@ -18,6 +18,10 @@ const std::string kKeptPrefix = std::string(volume::kRotationKeepPrefix) + "x";
 constexpr std::uint64_t kMostKept = std::uint64_t{64} << 20;
 constexpr const char* kKeptNew = "extencfs.t.rotation-x";
 
+std::string kept_name(const AttributeOwner& owner) {
+    return kKeptPrefix + crypto::hex_encode(owner.id);
+}
+
 bool is_no_room(int error) {
     return error == ENOSPC || error == EDQUOT || error == E2BIG || error == ERANGE;
 }
@@ -31,7 +35,7 @@ bool has_no_attributes(int error) {
 lower::Result<Attributes> Attributes::look(const Tools& tools) {
     Attributes attributes(tools);
     auto listed = tools.fs.list(tools.root_fd, [&](const lower::DirEntry& entry) {
-        if (entry.name.starts_with(kKeptPrefix)) attributes.kept_.emplace(entry.name);
+        if (entry.name.starts_with(kKeptPrefix)) attributes.kept_->names.emplace(entry.name);
         return true;
     });
     if (!listed) return std::unexpected(listed.error());
@@ -79,7 +83,7 @@ lower::Result<std::vector<Attributes::Sealed>> Attributes::seal_all(const Attrib
 }
 
 lower::Result<bool> Attributes::any_older(const AttributeOwner& owner) const {
-    if (kept_.contains(kKeptPrefix + crypto::hex_encode(owner.id))) return true;
+    if (is_kept(owner)) return true;
     const auto names = own_names(owner.fd);
     if (!names) return std::unexpected(names.error());
     return std::ranges::any_of(*names, [&](const std::string& name) {
@@ -88,9 +92,8 @@ lower::Result<bool> Attributes::any_older(const AttributeOwner& owner) const {
 }
 
 lower::Result<std::uint64_t> Attributes::seal(const AttributeOwner& owner) const {
-    const std::string kept = kKeptPrefix + crypto::hex_encode(owner.id);
-    if (kept_.contains(kept)) {
-        if (auto taken = take_from_root(owner, kept); !taken) {
+    if (is_kept(owner)) {
+        if (auto taken = take_from_root(owner, kept_name(owner)); !taken) {
             return std::unexpected(taken.error());
         }
     }
@@ -134,9 +137,31 @@ lower::Result<void> Attributes::by_way_of_root(const AttributeOwner& owner,
     if (done) done = fs.syncfs(tools_->root_fd);
     if (!done) {
         (void)fs.unlink(tools_->root_fd, fresh);
+        // Nothing was taken away yet, and what is there may change before the next run.
+        (void)fs.unlink(tools_->root_fd, kept_name(owner));
         return done;
     }
+    {
+        // Before the old forms go: whatever fails now is taken from there.
+        const std::lock_guard lock(kept_->mutex);
+        kept_->names.insert(kept_name(owner));
+    }
     return put_in_place(owner, all);
+}
+
+bool Attributes::is_kept(const AttributeOwner& owner) const {
+    const std::lock_guard lock(kept_->mutex);
+    return !kept_->names.empty() && kept_->names.contains(kept_name(owner));
+}
+
+lower::Result<void> Attributes::drop_kept(const AttributeOwner& owner) const {
+    if (!is_kept(owner)) return {};
+    const auto gone = tools_->fs.unlink(tools_->root_fd, kept_name(owner));
+    if (!gone && gone.error().value != ENOENT) return gone;
+    if (auto synced = tools_->fs.fsync(tools_->root_fd); !synced) return synced;
+    const std::lock_guard lock(kept_->mutex);
+    kept_->names.erase(kept_name(owner));
+    return {};
 }
 
 lower::Result<void> Attributes::take_from_root(const AttributeOwner& owner,

@@ -4,6 +4,8 @@
 // both, by way of a file in the root.
 #pragma once
 
+#include <memory>
+#include <mutex>
 #include <set>
 #include <string>
 
@@ -27,6 +29,9 @@ class Attributes {
     // Every attribute gets its new form. Returns how many open under no key; they stay as they are.
     // THREADS: any; one for an owner. ERRORS: the errno.
     lower::Result<std::uint64_t> seal(const AttributeOwner& owner) const;
+    // What seal() kept in the root for that owner goes. Without it a later run would set its
+    // attributes as they were then. REQUIRES: they are durable. ERRORS: the errno.
+    lower::Result<void> drop_kept(const AttributeOwner& owner) const;
     // The old forms go. Returns how many of those that had no new one stay. ERRORS: the errno.
     lower::Result<std::uint64_t> clean(const AttributeOwner& owner) const;
 
@@ -46,8 +51,14 @@ class Attributes {
     lower::Result<void> put_in_place(const AttributeOwner& owner,
                                      const std::vector<Sealed>& all) const;
 
-    const Tools* tools_;          // not owned
-    std::set<std::string> kept_;  // names of files in the root
+    struct Kept {
+        std::mutex mutex;
+        std::set<std::string> names;  // of files in the root
+    };
+    bool is_kept(const AttributeOwner& owner) const;
+
+    const Tools* tools_;  // not owned
+    std::unique_ptr<Kept> kept_ = std::make_unique<Kept>();
 };
 
 }  // namespace extencfs::rotate

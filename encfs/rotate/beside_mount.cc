@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "encfs/rotate/beside_mount.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <cerrno>
 
 #include "encfs/daemon/key_editor.h"
@@ -32,16 +35,17 @@ class Sealer final : public core::Resealing {
     }
 
     lower::Result<std::uint64_t> attributes(int fd, const ByteArray<16>& owner) override {
-        const AttributeOwner of{fd, owner};
-        const auto older = attributes_->any_older(of);
-        if (!older) return std::unexpected(older.error());
-        if (!*older) return 0;
-        const auto damaged = attributes_->seal(of);
-        if (!damaged) return damaged;
-        // Before the older forms go.
-        if (auto synced = tools_.fs.fsync(fd); !synced) return std::unexpected(synced.error());
-        if (auto left = attributes_->clean(of); !left) return left;
-        return damaged;
+        auto done = seal_attributes({fd, owner});
+        if (done || done.error().value != EACCES) return done;
+        // An ordinary user's file that its owner may not read or write: the kernel goes by its mode
+        // for user.* attributes. Nobody else changes it meanwhile (core's lock for SETATTR).
+        const auto is = tools_.fs.stat(fd);
+        if (!is || is->st_uid != ::geteuid()) return done;
+        const mode_t mode = is->st_mode & 07777U;
+        if (auto lifted = tools_.fs.chmod(fd, mode | S_IRUSR | S_IWUSR); !lifted) return done;
+        done = seal_attributes({fd, owner});
+        if (auto back = tools_.fs.chmod(fd, mode); !back) return std::unexpected(back.error());
+        return done;
     }
 
     lower::Result<Link> symlink(int dirfd, const std::string& entry,
@@ -62,6 +66,20 @@ class Sealer final : public core::Resealing {
     lower::Result<void> clean() override { return links_.clean(); }
 
   private:
+    lower::Result<std::uint64_t> seal_attributes(const AttributeOwner& of) const {
+        const auto older = attributes_->any_older(of);
+        if (!older) return std::unexpected(older.error());
+        if (!*older) return 0;
+        const auto damaged = attributes_->seal(of);
+        if (!damaged) return damaged;
+        // Before the older forms go.
+        if (auto synced = tools_.fs.fsync(of.fd); !synced) return std::unexpected(synced.error());
+        if (auto dropped = attributes_->drop_kept(of); !dropped)
+            return std::unexpected(dropped.error());
+        if (auto left = attributes_->clean(of); !left) return left;
+        return damaged;
+    }
+
     Sealer(const daemon::VolumeOnDisk& disk, std::shared_ptr<const volume::VolumeKeys> keys)
         : keys_(std::move(keys)), tools_{disk.fs(), disk.root_fd(), *keys_}, links_(tools_) {}
 

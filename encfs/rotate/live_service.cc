@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
+#include <vector>
 
 #include "encfs/daemon/log.h"
 #include "encfs/daemon/talk.h"
@@ -73,6 +74,7 @@ class LiveService final : public daemon::LiveRotation {
     LiveService& operator=(const LiveService&) = delete;
 
     bool is_busy() const override { return busy_; }
+    bool is_under_way() const override { return under_way_; }
 
     void talk(lower::Fd client) override {
         {
@@ -93,6 +95,7 @@ class LiveService final : public daemon::LiveRotation {
     void work() {
         const auto done = converse();
         // Before the command hears of it: what comes next, an unmount perhaps, is not in the way.
+        under_way_ = false;
         busy_ = false;
         say(done ? *done
                  : Json{{"event", "failed"},
@@ -124,16 +127,27 @@ class LiveService final : public daemon::LiveRotation {
                             "the command went away; nothing was changed");
     }
 
-    void tell_damage(const std::string& path, const std::string& what) {
+    // Said later: whoever found it may have the file system to itself, and a command that reads
+    // nothing would hold it up.
+    void note_damage(const std::string& path, const std::string& what) {
         log_.write(LogLevel::kError, "damage", "{}: {}", path, what);
-        say({{"event", "damaged"}, {"path", path}, {"what", what}});
+        const std::lock_guard lock(damaged_mutex_);
+        damaged_.push_back({{"event", "damaged"}, {"path", path}, {"what", what}});
+    }
+    void tell_damages() {
+        std::vector<Json> events;
+        {
+            const std::lock_guard lock(damaged_mutex_);
+            events.swap(damaged_);
+        }
+        for (const Json& event : events) say(event);
     }
 
     // The last event.
     Outcome<Json> converse() {
         listens_ = true;
         const auto asked = take_frame();
-        const auto secret = asked ? talk_->take(kMostSecret) : std::nullopt;
+        auto secret = asked ? talk_->take(kMostSecret) : std::nullopt;
         if (!secret) return gone();
         std::optional<std::uint32_t> slot;
         if (number_of(*asked, "slot") != 0) slot = number_of(*asked, "slot");
@@ -146,15 +160,20 @@ class LiveService final : public daemon::LiveRotation {
         tell_opened(rotation, *opened);
         core::RotationRun run;
         run.on_damage = [this](const std::string& path, const std::string& what) {
-            tell_damage(path, what);
+            note_damage(path, what);
         };
         {
             const std::lock_guard lock(mutex_);
             run_ = &run;
             if (ending_) run.stop = true;
         }
-        const auto done = begin_and_run(rotation, given, run, flag_of(*asked, "leave_damaged"),
-                                        flag_of(*asked, "adds"));
+        const auto begun = rotation.was_begun()
+                               ? resume(rotation, flag_of(*asked, "adds"))
+                               : begin(rotation, given, run, flag_of(*asked, "leave_damaged"));
+        secret.reset();  // it may take hours from here on
+        const auto done = begun ? rotate(rotation, run)
+                                : Outcome<daemon::Notices>(std::unexpected(begun.error()));
+        tell_damages();
         const std::lock_guard lock(mutex_);
         run_ = nullptr;
         if (!done) return std::unexpected(done.error());
@@ -174,35 +193,34 @@ class LiveService final : public daemon::LiveRotation {
              {"ending", std::move(ending)}});
     }
 
-    Outcome<daemon::Notices> begin_and_run(BesideMount& rotation,
-                                           const volume::OpeningSecret& given,
-                                           core::RotationRun& run, bool leave_damaged, bool adds) {
-        if (rotation.was_begun()) {
-            if (adds) return daemon::fail(daemon::FailureKind::kKeySlot, kAddsTooLate);
-            if (auto resumed = rotation.resume(); !resumed) return std::unexpected(resumed.error());
-            say({{"event", "begun"}, {"notices", Json::array()}});
-        } else {
-            const auto begun = begin(rotation, given, run, leave_damaged);
-            if (!begun) return std::unexpected(begun.error());
-        }
+    Outcome<void> resume(BesideMount& rotation, bool adds) {
+        if (adds) return daemon::fail(daemon::FailureKind::kKeySlot, kAddsTooLate);
+        under_way_ = true;
+        if (auto resumed = rotation.resume(); !resumed) return resumed;
+        say({{"event", "begun"}, {"notices", Json::array()}});
+        return {};
+    }
+
+    Outcome<daemon::Notices> rotate(BesideMount& rotation, core::RotationRun& run) {
         log_.write(LogLevel::kNotice, "keys", "a rotation of the volume's keys is under way");
         run.damaged = 0;
         auto done = [&] {
             const Teller teller(*this, run);
             return rotation.run(run);
         }();
-        if (!done) {
+        if (done) {
+            log_.write(LogLevel::kNotice, "keys", "the volume's keys are rotated");
+        } else {
             log_.write(LogLevel::kError, "keys", "the rotation of keys stopped: {}",
                        done.error().sentence);
-            return done;
         }
-        log_.write(LogLevel::kNotice, "keys", "the volume's keys are rotated");
         return done;
     }
 
     Outcome<void> begin(BesideMount& rotation, const volume::OpeningSecret& given,
                         core::RotationRun& run, bool leave_damaged) {
         const auto amount = rotation.survey(run);
+        tell_damages();
         if (!amount) return std::unexpected(amount.error());
         say({{"event", "survey"}, {"things", amount->things}, {"bytes", amount->bytes}});
         if (run.damaged != 0 && !leave_damaged) {
@@ -225,6 +243,7 @@ class LiveService final : public daemon::LiveRotation {
                                number_of(wanted, "lanes")};
             more->secret = std::move(*secret);
         }
+        under_way_ = true;
         const auto begun = rotation.begin(given, more);
         if (!begun) return std::unexpected(begun.error());
         say({{"event", "begun"}, {"notices", *begun}});
@@ -251,6 +270,7 @@ class LiveService final : public daemon::LiveRotation {
         void tell() {
             std::unique_lock lock(mutex_);
             while (!ended_.wait_for(lock, kTurn, [this] { return done_; })) {
+                service_.tell_damages();
                 service_.say({{"event", "progress"},
                               {"cleaning", run_.cleaning.load()},
                               {"things", run_.things.load()},
@@ -269,11 +289,14 @@ class LiveService final : public daemon::LiveRotation {
     core::Filesystem& fs_;
     daemon::Log& log_;
     std::atomic<bool> busy_{false};
+    std::atomic<bool> under_way_{false};
     std::mutex mutex_;
     std::condition_variable changed_;
     bool ending_ = false;               // guarded by mutex_
     core::RotationRun* run_ = nullptr;  // likewise
     std::optional<daemon::Talk> talk_;  // made and reset under it, by the one who uses it
+    std::mutex damaged_mutex_;
+    std::vector<Json> damaged_;  // not said yet
     std::mutex saying_;
     bool listens_ = true;  // guarded by saying_
     std::thread thread_;   // the control thread's

@@ -18,6 +18,7 @@
 // track_power_loss() and power_cut(): with no other call under way.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -58,6 +59,13 @@ class FaultLowerFs final : public lower::LowerFs {
     // Works again, on what the calls before the death left: the process was killed, the machine
     // runs on. Planted faults are taken away.
     void revive() { plan_.reset(); }
+
+    // Once, before the next fdatasync of a file of that size below or more, runs `act` on its
+    // thread.
+    void before_sync(std::uint64_t bytes, std::function<void()> act) {
+        sync_of_bytes_ = bytes;
+        before_sync_ = std::move(act);
+    }
 
     // ---- power loss ----
     // From now on keeps what a power loss could take; what is there now counts as synced.
@@ -160,6 +168,8 @@ class FaultLowerFs final : public lower::LowerFs {
         return log_ ? log_->file(dirfd, name) : nullptr;
     }
 
+    std::uint64_t sync_of_bytes_ = 0;
+    std::function<void()> before_sync_;
     std::unique_ptr<LowerFs> under_;
     FaultPlan plan_;
     std::mutex changing_;

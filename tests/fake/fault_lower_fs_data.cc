@@ -72,6 +72,11 @@ Result<void> FaultLowerFs::fallocate(int fd, int mode, std::uint64_t offset, std
 }
 
 Result<void> FaultLowerFs::fdatasync(int fd) {
+    if (before_sync_) {
+        const auto is = under_->stat(fd);
+        if (is && static_cast<std::uint64_t>(is->st_size) >= sync_of_bytes_)
+            std::exchange(before_sync_, nullptr)();
+    }
     return changing("fdatasync", [&] {
         auto done = under_->fdatasync(fd);
         if (done && log_) log_->synced(fd, false);

@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -368,6 +369,7 @@ def killed_once(options, volume, number, most, rng):
         with open(os.path.join(daemon.mountpoint, place, str(name)), "rb") as inside:
             if inside.read() != text:
                 failures.append(f"the synced file {name} has other bytes")
+    shutil.rmtree(os.path.join(daemon.mountpoint, f"synced {number}"))
     daemon.unmount()
     return met, failures
 

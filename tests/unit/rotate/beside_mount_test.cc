@@ -185,7 +185,7 @@ TEST_CASE("a listing that a rotation comes in between tells each name once") {
 }
 
 TEST_CASE("a rotation beside a file system that is killed at any call is gone on with") {
-    for (std::uint64_t n = 1;; ++n) {
+    for (std::uint64_t n = 1;; n += kStep) {
         INFO("call " << n);
         REQUIRE(n < kMostCalls);
         const RotatePlace place;
@@ -210,7 +210,7 @@ TEST_CASE("a rotation beside a file system that is killed at any call is gone on
 }
 
 TEST_CASE("a rotation beside a file system that loses power at any call is gone on with") {
-    for (std::uint64_t n = 1;; ++n) {
+    for (std::uint64_t n = 1;; n += kStep) {
         INFO("call " << n);
         REQUIRE(n < kMostCalls);
         const RotatePlace place;
@@ -236,7 +236,7 @@ TEST_CASE("a rotation beside a file system that loses power at any call is gone 
 }
 
 TEST_CASE("a rotation that fails at any call is gone on with in the same mount") {
-    for (std::uint64_t n = 1;; ++n) {
+    for (std::uint64_t n = 1;; n += kStep) {
         INFO("call " << n);
         REQUIRE(n < kMostCalls);
         const RotatePlace place;

@@ -13,12 +13,6 @@ using daemon::InRotation;
 namespace {
 
 constexpr std::uint64_t kMostCalls = 1000;
-#ifdef __SANITIZE_ADDRESS__
-// Each of them takes five times as long there, and what they find wrong shows in other builds.
-constexpr std::uint64_t kStep = 7;
-#else
-constexpr std::uint64_t kStep = 1;
-#endif
 
 // The rotation is over: run it again unless it is, and look.
 void check_end(const RotatePlace& place, const volume::VolumeKeys& old_keys, const Upper& before,
