@@ -189,28 +189,45 @@ Outcome<AddedKey> make_more_slot(const RotateOptions& options) {
 
 namespace {
 
-// The volume that the daemon of `entry` says it serves for writing. It is given a secret, so that
-// one of another user is not believed: root believes the owner of a volume, of that volume.
-std::optional<struct stat> served_by(const MountEntry& entry) {
-    if (!daemon::is_extencfs(entry) || !entry.user_id) return std::nullopt;
-    const uid_t user = *entry.user_id;
-    if (user != geteuid() && geteuid() != 0) return std::nullopt;
-    const auto answer =
-        daemon::control_request(entry.mountpoint, user, "status", daemon::Wait::kForAnswer, 10);
-    const Json status = answer ? Json::parse(*answer, nullptr, false) : Json();
-    if (!status.is_object() || flag_of(status, "read_only")) return std::nullopt;
-    struct stat served {};
-    if (::stat(words_of(status, "cipher_dir").c_str(), &served) != 0) return std::nullopt;
-    if (user != geteuid() && user != served.st_uid) return std::nullopt;
+struct Served {
+    struct stat volume {};
+    bool for_writing = false;
+};
+
+// What the daemon of `entry` says it serves. ERRORS: kControl, kNotMounted, kCipherDir.
+Outcome<Served> ask_what_is_served(const MountEntry& entry) {
+    const auto answer = daemon::control_request(entry.mountpoint, entry.user_id.value_or(geteuid()),
+                                                "status", daemon::Wait::kForAnswer, 10);
+    if (!answer) return std::unexpected(answer.error());
+    const Json status = Json::parse(*answer, nullptr, false);
+    Served served;
+    if (!status.is_object() ||
+        ::stat(words_of(status, "cipher_dir").c_str(), &served.volume) != 0) {
+        return fail(FailureKind::kCipherDir, "the volume at ", entry.mountpoint,
+                    " cannot be found; give the volume's directory");
+    }
+    served.for_writing = !flag_of(status, "read_only");
     return served;
+}
+
+// A daemon is given a secret, so that one of another user is not believed: root believes the owner
+// of a volume, of that volume.
+bool is_of_this_user(const MountEntry& entry) {
+    return entry.user_id && *entry.user_id == geteuid();
+}
+bool is_trusted(const MountEntry& entry, const Served& served) {
+    return is_of_this_user(entry) ||
+           (geteuid() == 0 && entry.user_id && *entry.user_id == served.volume.st_uid);
 }
 
 }  // namespace
 
 Outcome<std::optional<MountEntry>> find_mount_to_rotate(const std::string& path) {
     if (auto mount = daemon::find_own_mount(path)) {
-        if (mount->user_id && (*mount->user_id == geteuid() || served_by(*mount)))
-            return std::move(*mount);
+        if (is_of_this_user(*mount)) return std::move(*mount);
+        auto served = geteuid() == 0 ? ask_what_is_served(*mount) : Outcome<Served>(Served{});
+        if (!served) return std::unexpected(served.error());
+        if (is_trusted(*mount, *served)) return std::move(*mount);
         return fail(FailureKind::kMountpoint, path,
                     " is another user's mount, whose daemon is not given a password of yours; "
                     "let that user rotate the keys");
@@ -218,8 +235,10 @@ Outcome<std::optional<MountEntry>> find_mount_to_rotate(const std::string& path)
     struct stat wanted {};
     if (::stat(path.c_str(), &wanted) != 0) return std::nullopt;  // the rest is told as without
     for (MountEntry& entry : daemon::all_mounts()) {
-        const auto served = served_by(entry);
-        if (served && served->st_dev == wanted.st_dev && served->st_ino == wanted.st_ino)
+        if (!daemon::is_extencfs(entry) || (!is_of_this_user(entry) && geteuid() != 0)) continue;
+        const auto served = ask_what_is_served(entry);
+        if (served && served->for_writing && is_trusted(entry, *served) &&
+            served->volume.st_dev == wanted.st_dev && served->volume.st_ino == wanted.st_ino)
             return entry;
     }
     return std::nullopt;

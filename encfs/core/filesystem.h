@@ -179,6 +179,9 @@ class Filesystem {
     // A file that was opened for reading only is opened for writing too, in place.
     Result<void> make_writable(const NodeView& node, ContentFile& file);
     Result<lower::Fd> open_with_mode_lifted(const Dir& dir, const std::string& entry, int flags);
+    // LOCKS: RotationState::steady_mode().
+    Result<lower::Fd> open_with_mode_lifted_locked(const Dir& dir, const std::string& entry,
+                                                   int flags);
     Result<Place> place(NodeId parent, std::string_view name);
     // The directory and entry that a located node lies at. kNotFound/kStale where it has none.
     Result<Place> place_of(const NodeView& node);

@@ -76,6 +76,9 @@ class Format1 final : public VolumeFormat {
     // is the newest generation's, valid at both, and durable. Nothing where there is none.
     Result<void> before_renewal(lower::LowerFs& lower, int dirfd, const DirContext& parent,
                                 std::string_view entry, std::string_view new_entry) const;
+    // Whether the directory's id file, if it has one, says that it lies there. ERRORS: kDamaged.
+    Result<void> check_place(lower::LowerFs& lower, int dirfd, const DirContext& parent,
+                             std::string_view entry) const;
     // Whether that entry is a name of an older generation.
     bool is_older_name(lower::LowerFs& lower, int dirfd, const DirContext& dir,
                        std::string_view entry) const;

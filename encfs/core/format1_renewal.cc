@@ -21,7 +21,7 @@ Result<void> Format1::before_renewal(lower::LowerFs& lower, int dirfd, const Dir
     const bool is_newest = (*file)->keys == &keys;
     const auto was = volume::bind_place((*file)->keys->dir_bind.bytes(), parent.id, entry);
     if (dir.here != was && (volume::all_zero(dir.next) || dir.next != was))
-        return std::unexpected(damaged(dirfd, "the directory is not where its id file says"));
+        return std::unexpected(damaged(dirfd, "the directory is not where it belongs"));
     if (is_newest && (dir.here == next || dir.next == next) &&
         (dir.here == here || dir.next == here))
         return {};
@@ -36,6 +36,17 @@ Result<void> Format1::before_renewal(lower::LowerFs& lower, int dirfd, const Dir
     if (auto r = write_id_file(lower, **file); !r) return r;
     if (auto r = lower.fdatasync((*file)->fd.get()); !r) return fail(r.error());
     return {};
+}
+
+Result<void> Format1::check_place(lower::LowerFs& lower, int dirfd, const DirContext& parent,
+                                  std::string_view entry) const {
+    const auto file = read_id_file(lower, dirfd, O_RDONLY);
+    if (!file) return std::unexpected(file.error());
+    if (!*file) return {};
+    const auto& dir = (*file)->dir;
+    const auto here = volume::bind_place((*file)->keys->dir_bind.bytes(), parent.id, entry);
+    if (dir.here == here || (!volume::all_zero(dir.next) && dir.next == here)) return {};
+    return std::unexpected(damaged(dirfd, "the directory is not where it belongs"));
 }
 
 bool Format1::is_older_name(lower::LowerFs& lower, int dirfd, const DirContext& dir,

@@ -72,11 +72,6 @@ void ListingSnapshots::forget() {
     while (!kept_.empty()) drop_locked(kept_.begin());
 }
 
-void ListingSnapshots::forget_forgotten() {
-    const std::lock_guard lock(mutex_);
-    forgotten_.clear();
-}
-
 void ListingSnapshots::keep_locked(Kept kept) {
     names_ += kept.weight();
     kept_.push_back(std::move(kept));
@@ -93,6 +88,11 @@ void ListingSnapshots::drop_locked(std::list<Kept>::iterator it) {
     if (it->id != 0) {
         by_id_.erase(it->id);
         forgotten_.emplace(it->id, it->directory);
+        forgotten_ids_.push_back(it->id);
+        if (forgotten_ids_.size() > kMostForgotten) {
+            forgotten_.erase(forgotten_ids_.front());
+            forgotten_ids_.pop_front();
+        }
     } else {
         orders_.erase(it->directory);
     }

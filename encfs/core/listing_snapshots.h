@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <deque>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -56,9 +57,8 @@ class ListingSnapshots {
     void keep_order(NodeId directory, ListingSnapshot snapshot);
     // Where such a listing goes on. nullopt: not known any more.
     std::optional<Place> continued(NodeId directory, std::uint64_t lower_cookie) const;
-    // All of them; a cookie of ours stays known as one, until forget_forgotten().
+    // All of them; the cookies of the last hundred thousand that went stay known as ours.
     void forget();
-    void forget_forgotten();
 
   private:
     struct Kept {
@@ -72,12 +72,14 @@ class ListingSnapshots {
     void drop_locked(std::list<Kept>::iterator it);
 
     static constexpr std::size_t kMostNames = 1'000'000;
+    static constexpr std::size_t kMostForgotten = 100'000;
     mutable std::mutex mutex_;
     std::list<Kept> kept_;  // the one that was used longest ago first
     std::size_t names_ = 0;
     std::unordered_map<std::uint64_t, std::list<Kept>::iterator> by_id_;
     std::unordered_map<NodeId, std::list<Kept>::iterator> orders_;
     std::unordered_map<std::uint64_t, NodeId> forgotten_;
+    std::deque<std::uint64_t> forgotten_ids_;  // oldest first
 };
 
 }  // namespace extencfs::core

@@ -44,12 +44,13 @@ void OnlineRotation::tell_files() {
 }
 
 Result<void> OnlineRotation::begin(std::shared_ptr<const volume::VolumeKeys> keys,
-                                   std::shared_ptr<Resealing> resealing) {
+                                   const MakeResealing& make) {
     if (!fs_.rotation_.possible) return fail(ErrorKind::kUnsupported);
     const std::unique_lock alone(fs_.gate_);
+    auto resealing = make();
+    if (!resealing) return fail(resealing.error());
     fs_.rotation_.format->take_keys(std::move(keys), true);
-    fs_.rotation_.resealing = std::move(resealing);
-    fs_.rotation_.snapshots.forget_forgotten();
+    fs_.rotation_.resealing = std::move(*resealing);
     fs_.rotation_.steady_listings = true;
     tell_files();
     return {};

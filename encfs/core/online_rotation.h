@@ -30,8 +30,9 @@ class OnlineRotation {
     Result<void> survey(RotationRun& run);
     // From now on everything is sealed under the last generation of `keys`, and the others are read
     // besides. REQUIRES: a configuration with them is in force below. Also after a run that failed.
-    Result<void> begin(std::shared_ptr<const volume::VolumeKeys> keys,
-                       std::shared_ptr<Resealing> resealing);
+    // `make` is called with nobody else at work. ERRORS: its own.
+    using MakeResealing = std::function<lower::Result<std::shared_ptr<Resealing>>()>;
+    Result<void> begin(std::shared_ptr<const volume::VolumeKeys> keys, const MakeResealing& make);
     // When it returns, all is of the last generation, and durable.
     // ERRORS: whatever stopped it (ECANCELED: `run.stop`); begin() and run again.
     Result<void> run(RotationRun& run);

@@ -212,6 +212,7 @@ Result<void> Filesystem::change_owner_mode_times(const NodeView& node, const Att
         if (!r) return fail(r.error());
         return {};
     };
+    auto steady = rotation_.steady_mode();
     if (change.uid_set || change.gid_set) {
         const uid_t uid = change.uid_set ? change.uid : static_cast<uid_t>(-1);
         const gid_t gid = change.gid_set ? change.gid : static_cast<gid_t>(-1);
@@ -221,13 +222,11 @@ Result<void> Filesystem::change_owner_mode_times(const NodeView& node, const Att
     }
     if (change.mode_set) {
         const mode_t mode = change.mode & 07777;
-        // Who seals attributes anew may lift the mode for that, and puts it back.
-        std::unique_lock sealing(rotation_.xattr_renewal, std::defer_lock);
-        if (is_rotating()) sealing.lock();
         auto r = done(fd >= 0 ? lower_->chmod(fd, mode)
                               : lower_->chmod_at(at.dir->fd.get(), at.entry(), mode));
         if (!r) return r;
     }
+    if (steady) steady.unlock();
     if (change.atime_set || change.mtime_set) {
         const struct timespec omit { 0, UTIME_OMIT };
         const struct timespec times[2] = {change.atime_set ? change.atime : omit,
@@ -247,6 +246,7 @@ Result<void> Filesystem::change_owner_mode_times(const NodeView& node, const Att
 
 Result<void> Filesystem::clear_suid(int fd, const KillPrivilege& kill) {
     if (!kill.wanted) return {};
+    const auto steady = rotation_.steady_mode();
     auto is = lower_->stat(fd);
     if (!is) return fail(is.error());
     mode_t mode = is->st_mode & 07777;

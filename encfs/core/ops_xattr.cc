@@ -178,6 +178,7 @@ Result<void> Filesystem::set_xattr(NodeId node, const std::string& name, Bytes v
 Result<void> Filesystem::clear_set_group_id(const XattrTarget& target, const KillPrivilege& kill) {
     const bool by_fd = target.fd >= 0;
     const int fd = by_fd ? target.fd : target.dir->fd.get();
+    const auto steady = rotation_.steady_mode();
     auto is = by_fd ? lower_->stat(fd) : lower_->stat_at(fd, target.entry);
     if (!is) return fail(is.error());
     if (!(is->st_mode & S_ISGID) || kill.caller_is_in(is->st_gid)) return {};
@@ -196,9 +197,13 @@ Result<void> Filesystem::set_lower_xattr(const XattrTarget& target, const std::s
         sealed = std::move(*bytes);
         value = sealed;
     }
+    // An ACL changes the mode.
+    auto steady = target.kind == XattrClass::kEncrypted ? std::unique_lock<std::mutex>()
+                                                        : rotation_.steady_mode();
     auto r = target.fd >= 0 ? lower_->set_xattr(target.fd, target.lower_name, value, flags)
                             : lower_->set_xattr(target.dir->fd.get(), target.entry,
                                                 target.lower_name, value, flags);
+    if (steady) steady.unlock();
     if (!r) return fail(r.error());
     // Lower names are longer: the list must stay one that can be read (XATTR_LIST_MAX).
     if (target.kind == XattrClass::kEncrypted) {

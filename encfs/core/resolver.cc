@@ -306,6 +306,12 @@ Result<void> Filesystem::make_writable(const NodeView& node, ContentFile& file) 
 
 Result<lower::Fd> Filesystem::open_with_mode_lifted(const Dir& dir, const std::string& entry,
                                                     int flags) {
+    const auto steady = rotation_.steady_mode();
+    return open_with_mode_lifted_locked(dir, entry, flags);
+}
+
+Result<lower::Fd> Filesystem::open_with_mode_lifted_locked(const Dir& dir, const std::string& entry,
+                                                           int flags) {
     auto is = lower_->stat_at(dir->fd.get(), entry);
     if (!is) return fail(is.error());
     if (options_.read_only || is->st_uid != ::geteuid()) return fail(lower::Errno{EACCES});

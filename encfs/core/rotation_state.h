@@ -88,6 +88,14 @@ struct RotationState {
     RotationNotes notes;
     std::mutex xattr_renewal;  // held over its lower calls
     ListingSnapshots snapshots;
+
+    // While keys are rotated: nobody lifts a mode and puts it back meanwhile. Held over lower
+    // calls.
+    [[nodiscard]] std::unique_lock<std::mutex> steady_mode() {
+        std::unique_lock lock(xattr_renewal, std::defer_lock);
+        if (resealing) lock.lock();
+        return lock;
+    }
 };
 
 }  // namespace extencfs::core

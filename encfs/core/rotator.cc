@@ -162,6 +162,20 @@ Result<bool> Filesystem::Rotator::enter(NodeId node, Inside& in) {
     return failed(path, opened.error());
 }
 
+Result<bool> Filesystem::Rotator::is_in_its_place(const Inside& in) {
+    const auto view = fs_.view(in.node());
+    if (!view) return std::unexpected(view.error());
+    const auto at = fs_.place_of(*view);
+    if (!at) return std::unexpected(at.error());
+    const auto right = format_.check_place(*fs_.lower_, in.fd(), at->dir->context, at->entry());
+    if (right) return true;
+    if (right.error().kind != ErrorKind::kDamaged) return failed(path_of(in, ""), right.error());
+    (void)damaged(path_of(in, ""), "the directory's id file does not authenticate");
+    fs_.table_->forget_context(in.node());
+    fs_.dirs_->remove(in.node());
+    return false;
+}
+
 Result<std::vector<std::string>> Filesystem::Rotator::entries_of(NodeId node, Pass pass) {
     return alone([&]() -> Result<std::vector<std::string>> {
         std::vector<std::string> entries;
@@ -169,6 +183,11 @@ Result<std::vector<std::string>> Filesystem::Rotator::entries_of(NodeId node, Pa
         auto there = enter(node, in);
         if (!there) return std::unexpected(there.error());
         if (!*there) return entries;
+        if (pass == Pass::kRenew && node != kRootNode) {
+            auto right = is_in_its_place(in);
+            if (!right) return std::unexpected(right.error());
+            if (!*right) return entries;
+        }
         notes_.note_walked(in.dir()->ino);
         if (pass != Pass::kSurvey) {
             auto bad = fs_.rotation_.resealing->attributes(in.fd(), in.dir()->context.id);

@@ -65,6 +65,8 @@ class Filesystem::Rotator {
     Result<void> visit_moved(const Moved& moved, Pass pass);
     // False: it is gone, or damaged.
     Result<bool> enter(NodeId node, Inside& in);
+    // Whether its id file says that it is there, which the table may know from before.
+    Result<bool> is_in_its_place(const Inside& in);
     Result<std::vector<std::string>> entries_of(NodeId node, Pass pass);
     Result<void> visit_entry(NodeId node, const std::string& entry, Pass pass);
     // `file`: a regular one that is to be looked at next, with a reference.

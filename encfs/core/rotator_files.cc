@@ -123,19 +123,20 @@ Result<void> Filesystem::Rotator::seal_nameless(bool& any) {
         }
     }
     for (const NodeId node : nodes) {
-        if (!fs_.table_->hold(node)) continue;
+        const auto view = fs_.table_->view(node);
+        if (!view || notes_.is_walked(view->ino) || !fs_.table_->hold(node)) continue;
+        any = true;
         File file;
         auto done = alone([&]() -> Result<void> {
             auto found = fs_.file(node, OpenIntent::kWrite);
             if (!found && is_lost(found.error())) return {};
             if (!found) return failed("a file without a name", found.error());
-            if ((*found)->is_of_older_keys()) file = std::move(*found);
+            file = std::move(*found);
             return {};
         });
-        if (file) {
-            any = true;
-            done = seal_file(*file, "a file without a name");
-        }
+        // With its attributes, of which its header says nothing.
+        if (file) done = seal_file(*file, "a file without a name");
+        if (done) notes_.note_walked(view->ino);
         file.reset();
         fs_.forget(node, 1);
         if (!done) return done;
@@ -171,17 +172,12 @@ bool Filesystem::Rotator::anything_left() {
         fs_.give_back(one.location.parent, 1);
     }
     if (moved) return true;
-    std::vector<NodeId> unopened;
     {
         const std::lock_guard lock(fs_.nameless_mutex_);
         for (const auto& [node, nameless] : fs_.nameless_) {
-            if (nameless.file && nameless.file->is_of_older_keys()) return true;
-            if (!nameless.file && nameless.fd) unopened.push_back(node);
+            const auto view = fs_.table_->view(node);
+            if (view && S_ISREG(view->type) && !notes_.is_walked(view->ino)) return true;
         }
-    }
-    for (const NodeId node : unopened) {
-        const auto file = fs_.file(node, OpenIntent::kWrite);
-        if (file ? (*file)->is_of_older_keys() : !is_lost(file.error())) return true;
     }
     return std::ranges::any_of(fs_.files_->all(),
                                [](const File& file) { return file->is_of_older_keys(); });
@@ -224,7 +220,8 @@ Result<void> Filesystem::renew_xattrs(const XattrTarget& target) {
     lower::Fd own;
     int fd = target.fd;
     if (fd < 0) {
-        auto opened = open_with_mode_lifted(target.dir, target.entry, O_RDONLY | O_DIRECTORY);
+        auto opened =
+            open_with_mode_lifted_locked(target.dir, target.entry, O_RDONLY | O_DIRECTORY);
         if (!opened) return std::unexpected(opened.error());
         own = std::move(*opened);
         fd = own.get();

@@ -63,7 +63,9 @@ Result<void> Filesystem::Rotator::prepare_side_file(Inside& in, const std::strin
     if (fresh.side_name.empty()) return {};
     if (in.node() != sided_in_) sided_.clear();
     sided_in_ = in.node();
-    if (!sided_.insert(fresh.side_name).second) return {};
+    // A directory that was about to be removed meanwhile has lost it again.
+    if (!sided_.insert(fresh.side_name).second && fs_.lower_->stat_at(in.fd(), fresh.side_name))
+        return {};
     Place at{in.dir(), Location{in.node(), fresh.entry}, fresh};
     if (auto r = fs_.write_durable_side_file(at); !r) {
         sided_.erase(fresh.side_name);

@@ -25,6 +25,9 @@ class LiveRotation {
     virtual bool is_busy() const = 0;
     // Whether one has begun to change the volume, and is not done.
     virtual bool is_under_way() const = 0;
+    // Keeps one that is only asked for from beginning, until let_begin(). False: one is under way.
+    virtual bool hold_back() = 0;
+    virtual void let_begin() = 0;
     // Takes the conversation over, whose other side was told so. REQUIRES: not is_busy().
     virtual void talk(lower::Fd client) = 0;
 };

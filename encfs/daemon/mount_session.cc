@@ -172,9 +172,10 @@ ControlReply answer(std::string_view asked, const Serving& serving) {
                 }};
     }
     if (asked == "unmount") {
-        if (serving.rotation != nullptr && serving.rotation->is_under_way())
+        if (serving.rotation != nullptr && !serving.rotation->hold_back())
             return {R"({"ok":false,"error":"rotating"})"};
         if (session.unmount()) return {R"({"ok":true})", true};
+        if (serving.rotation != nullptr) serving.rotation->let_begin();
         return {R"({"ok":false,"error":"busy"})"};
     }
     return {R"({"ok":false,"error":"unknown request"})"};

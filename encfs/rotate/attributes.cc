@@ -139,6 +139,7 @@ lower::Result<void> Attributes::by_way_of_root(const AttributeOwner& owner,
         (void)fs.unlink(tools_->root_fd, fresh);
         // Nothing was taken away yet, and what is there may change before the next run.
         (void)fs.unlink(tools_->root_fd, kept_name(owner));
+        forget_kept(owner);
         return done;
     }
     {
@@ -159,15 +160,23 @@ lower::Result<void> Attributes::drop_kept(const AttributeOwner& owner) const {
     const auto gone = tools_->fs.unlink(tools_->root_fd, kept_name(owner));
     if (!gone && gone.error().value != ENOENT) return gone;
     if (auto synced = tools_->fs.fsync(tools_->root_fd); !synced) return synced;
+    forget_kept(owner);
+    return {};
+}
+
+void Attributes::forget_kept(const AttributeOwner& owner) const {
     const std::lock_guard lock(kept_->mutex);
     kept_->names.erase(kept_name(owner));
-    return {};
 }
 
 lower::Result<void> Attributes::take_from_root(const AttributeOwner& owner,
                                                const std::string& name) const {
     lower::LowerFs& fs = tools_->fs;
     const auto file = fs.open(tools_->root_fd, name, O_RDONLY, 0);
+    if (!file && file.error().value == ENOENT) {
+        forget_kept(owner);
+        return {};
+    }
     if (!file) return std::unexpected(file.error());
     const auto is = fs.stat(file->get());
     if (!is) return std::unexpected(is.error());

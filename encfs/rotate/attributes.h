@@ -56,6 +56,7 @@ class Attributes {
         std::set<std::string> names;  // of files in the root
     };
     bool is_kept(const AttributeOwner& owner) const;
+    void forget_kept(const AttributeOwner& owner) const;
 
     const Tools* tools_;  // not owned
     std::unique_ptr<Kept> kept_ = std::make_unique<Kept>();

@@ -25,7 +25,7 @@ namespace {
 class Sealer final : public core::Resealing {
   public:
     // `disk` outlives this.
-    static lower::Result<std::shared_ptr<Sealer>> make(
+    static lower::Result<std::shared_ptr<core::Resealing>> make(
         const daemon::VolumeOnDisk& disk, std::shared_ptr<const volume::VolumeKeys> keys) {
         std::shared_ptr<Sealer> made(new Sealer(disk, std::move(keys)));
         auto looked = Attributes::look(made->tools_);
@@ -143,9 +143,9 @@ Outcome<void> BesideMount::give_keys() {
     auto derived = keys_of(*unlocked_);
     if (!derived) return std::unexpected(derived.error());
     const std::shared_ptr<const volume::VolumeKeys> shared = std::move(*derived);
-    auto sealer = Sealer::make(disk_, shared);
-    if (!sealer) return cannot("", "listed", sealer.error());
-    if (auto given = rotation_.begin(shared, std::move(*sealer)); !given) {
+    // It looks what is kept in the root.
+    const auto given = rotation_.begin(shared, [&] { return Sealer::make(disk_, shared); });
+    if (!given) {
         return fail(FailureKind::kOther, "the mount cannot take the new keys (",
                     daemon::errno_text(core::errno_of(given.error())), "); run the same again");
     }

@@ -76,6 +76,16 @@ class LiveService final : public daemon::LiveRotation {
     bool is_busy() const override { return busy_; }
     bool is_under_way() const override { return under_way_; }
 
+    bool hold_back() override {
+        const std::lock_guard lock(mutex_);
+        held_back_ = !under_way_;
+        return held_back_;
+    }
+    void let_begin() override {
+        const std::lock_guard lock(mutex_);
+        held_back_ = false;
+    }
+
     void talk(lower::Fd client) override {
         {
             const std::lock_guard lock(mutex_);
@@ -124,7 +134,15 @@ class LiveService final : public daemon::LiveRotation {
 
     static std::unexpected<Failure> gone() {
         return daemon::fail(daemon::FailureKind::kControl,
-                            "the command went away; nothing was changed");
+                            "the command or the mount went away; nothing was changed");
+    }
+
+    // From here on the volume changes.
+    bool may_begin() {
+        const std::lock_guard lock(mutex_);
+        if (ending_ || held_back_) return false;
+        under_way_ = true;
+        return true;
     }
 
     // Said later: whoever found it may have the file system to itself, and a command that reads
@@ -195,7 +213,7 @@ class LiveService final : public daemon::LiveRotation {
 
     Outcome<void> resume(BesideMount& rotation, bool adds) {
         if (adds) return daemon::fail(daemon::FailureKind::kKeySlot, kAddsTooLate);
-        under_way_ = true;
+        if (!may_begin()) return gone();
         if (auto resumed = rotation.resume(); !resumed) return resumed;
         say({{"event", "begun"}, {"notices", Json::array()}});
         return {};
@@ -243,7 +261,7 @@ class LiveService final : public daemon::LiveRotation {
                                number_of(wanted, "lanes")};
             more->secret = std::move(*secret);
         }
-        under_way_ = true;
+        if (!may_begin()) return gone();
         const auto begun = rotation.begin(given, more);
         if (!begun) return std::unexpected(begun.error());
         say({{"event", "begun"}, {"notices", *begun}});
@@ -293,6 +311,7 @@ class LiveService final : public daemon::LiveRotation {
     std::mutex mutex_;
     std::condition_variable changed_;
     bool ending_ = false;               // guarded by mutex_
+    bool held_back_ = false;            // likewise
     core::RotationRun* run_ = nullptr;  // likewise
     std::optional<daemon::Talk> talk_;  // made and reset under it, by the one who uses it
     std::mutex damaged_mutex_;

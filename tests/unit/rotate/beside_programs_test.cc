@@ -259,12 +259,73 @@ TEST_CASE("snapshots of listings are another directory's, go when used least, an
     const auto gone = ListingSnapshots::cookie_of(second.id, 1);
     CHECK(snapshots.find(9, gone, place) == ListingSnapshots::Known::kForgotten);
     CHECK(snapshots.find(10, gone, place) == ListingSnapshots::Known::kNo);
-    const auto empty = snapshots.begin(11, {});
     for (int i = 0; i < 200'000; ++i) (void)snapshots.begin(12, {});
     const auto large = ListingSnapshots::cookie_of(third.id, 1);
     CHECK(snapshots.find(10, large, place) == ListingSnapshots::Known::kForgotten);
-    snapshots.forget_forgotten();
-    CHECK(snapshots.find(10, large, place) == ListingSnapshots::Known::kNo);
-    CHECK(snapshots.find(11, ListingSnapshots::cookie_of(empty.id, 0), place) ==
-          ListingSnapshots::Known::kYes);
+    const auto last = snapshots.begin(12, {});
+    snapshots.forget();
+    CHECK(snapshots.find(10, large, place) == ListingSnapshots::Known::kNo);  // long ago
+    CHECK(snapshots.find(12, ListingSnapshots::cookie_of(last.id, 0), place) ==
+          ListingSnapshots::Known::kForgotten);
+}
+
+TEST_CASE("attributes of a file without a name that is emptied are rotated") {
+    const RotatePlace place;
+    fake::FaultLowerFs lower;
+    const auto fs = place.open(lower);
+    make(*fs, kRootNode, "big", kBig);
+    auto nameless = fs->tmpfile(kRootNode, 0600, {});
+    REQUIRE(nameless);
+    const NodeId node = nameless->node;
+    REQUIRE(fs->write(node, 0, bytes_of("text"), core::WriteSource::kCaller, {}));
+    set(*fs, node, "value");
+    bool met = false;
+    lower.before_sync(kBig, [&] {
+        core::AttrChange empty;
+        empty.size_set = true;
+        empty.size = 0;
+        REQUIRE(fs->setattr(node, empty));
+        met = true;
+    });
+    check_done(rotate_beside(lower, place.path(), *fs));
+    REQUIRE(met);
+    CHECK(get(*fs, node) == "value");
+    REQUIRE(fs->link(node, kRootNode, "named"));
+    CHECK(fs->finish());
+    place.with([](Filesystem& again) {
+        const auto found = again.lookup(kRootNode, "named");
+        REQUIRE(found);
+        CHECK(get(again, found->node) == "value");
+        again.forget(found->node, 1);
+    });
+}
+
+TEST_CASE("a directory that somebody moved while the mount knows it does not stop a rotation") {
+    const RotatePlace place;
+    const auto lower = lower::make_posix_lower_fs();
+    const auto fs = place.open(*lower);
+    for (const char* name : {"one", "two"}) {
+        const NodeId dir = make_dir(*fs, kRootNode, name);
+        make(*fs, dir, std::string("in ") + name, 10);
+    }
+    make(*fs, kRootNode, "file", 10);
+    REQUIRE(fs->list(kRootNode, 0, core::ListMode::kNames,
+                     [](const core::ListedEntry&) { return true; }));
+    std::vector<std::string> directories;
+    for (const std::string& name : place.keys().names()) {
+        struct stat is {};
+        if (::stat(place.path(name).c_str(), &is) == 0 && S_ISDIR(is.st_mode))
+            directories.push_back(place.path(name));
+    }
+    REQUIRE(directories.size() == 2);
+    const auto done = rotate_beside(*lower, place.path(), *fs, [&] {
+        REQUIRE(::renameat2(AT_FDCWD, directories[0].c_str(), AT_FDCWD, directories[1].c_str(),
+                            RENAME_EXCHANGE) == 0);
+    });
+    INFO((done.failed ? done.failed->sentence : "done"));
+    CHECK(!done.failed);
+    CHECK(done.damaged >= 2);
+    const auto file = fs->lookup(kRootNode, "file");
+    CHECK(file);
+    (void)fs->finish();
 }
