@@ -413,6 +413,18 @@ void InodeTable::forget_context(NodeId id) {
     if (Node* node = at(id)) node->context.reset();
 }
 
+std::vector<NodeId> InodeTable::forget_contexts_but(std::uint32_t generation) {
+    std::vector<NodeId> nodes;
+    std::lock_guard lock(mutex_);
+    for (Slot slot = static_cast<Slot>(kRootNode) + 1; slot < next_slot_; ++slot) {
+        Node& node = slot_at(slot);
+        if (!node.used || !node.context || node.context->generation == generation) continue;
+        node.context.reset();
+        nodes.push_back(id_of(slot));
+    }
+    return nodes;
+}
+
 std::size_t InodeTable::size() const {
     std::lock_guard lock(mutex_);
     if (kept_ == 0) return count_;

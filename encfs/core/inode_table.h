@@ -80,6 +80,8 @@ class InodeTable {
     bool is_at(NodeId node, const Location& location) const;
     void set_context(NodeId node, const DirContext& context);
     void forget_context(NodeId node);
+    // Those of other generations but the root's. Returns whose.
+    std::vector<NodeId> forget_contexts_but(std::uint32_t generation);
     // Without those that are kept only because they may be handed out again. Walks over all if any
     // may be kept.
     std::size_t size() const;

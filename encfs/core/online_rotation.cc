@@ -95,6 +95,9 @@ void OnlineRotation::end(std::shared_ptr<const volume::VolumeKeys> keys) {
     const std::unique_lock alone(fs_.gate_);
     fs_.rotation_.format->take_keys(std::move(keys), false);
     tell_files();
+    // What lies in a directory that was given up is reached by nothing that is left open there.
+    const std::uint32_t newest = fs_.rotation_.format->root().generation;
+    for (const NodeId node : fs_.table_->forget_contexts_but(newest)) fs_.dirs_->remove(node);
     fs_.rotation_.resealing.reset();
 }
 

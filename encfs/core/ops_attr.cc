@@ -212,7 +212,8 @@ Result<void> Filesystem::change_owner_mode_times(const NodeView& node, const Att
         if (!r) return fail(r.error());
         return {};
     };
-    auto steady = rotation_.steady_mode();
+    std::unique_lock<std::mutex> steady;
+    if (change.uid_set || change.gid_set || change.mode_set) steady = rotation_.steady_mode();
     if (change.uid_set || change.gid_set) {
         const uid_t uid = change.uid_set ? change.uid : static_cast<uid_t>(-1);
         const gid_t gid = change.gid_set ? change.gid : static_cast<gid_t>(-1);

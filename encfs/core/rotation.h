@@ -37,6 +37,8 @@ struct RotationRun {
     std::atomic<std::uint64_t> things{0};  // names
     std::atomic<std::uint64_t> bytes{0};   // of contents
     std::atomic<std::uint64_t> damaged{0};
+    // Goes on past a directory that is not where it belongs, and gives up what is in it.
+    bool leave_damaged = false;
     // `path`: lower, below the volume's directory.
     std::function<void(const std::string& path, const std::string& what)> on_damage;
     std::string failed_at;  // after an error: what it was, a lower path

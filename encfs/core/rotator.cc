@@ -123,6 +123,7 @@ Result<void> Filesystem::Rotator::wait_for(NodeId directory) {
 
 Result<void> Filesystem::Rotator::walk(Pass pass) {
     if (!fs_.table_->hold(kRootNode)) return fail(ErrorKind::kStale);
+    pass_ = pass;
     notes_.forget_walked();
     waiting_.push_back(kRootNode);
     return go_on(pass);
@@ -154,23 +155,30 @@ Result<bool> Filesystem::Rotator::enter(NodeId node, Inside& in) {
     auto opened = in.open(node);
     if (opened) return true;
     const std::string path = view->location ? view->location->entry : std::string();
-    if (opened.error().kind == ErrorKind::kDamaged) {
-        (void)damaged(path, "the directory's id file does not authenticate");
+    // One that was whole in the survey may be brought back.
+    const bool stops = pass_ == Pass::kRenew && !run_.leave_damaged;
+    if (opened.error().kind == ErrorKind::kDamaged && !stops) {
+        if (told_.insert(view->ino).second)
+            (void)damaged(path, "the directory's id file does not authenticate");
         return false;
     }
     // Whatever else it is: what lies in it would be lost with the older keys.
     return failed(path, opened.error());
 }
 
-Result<bool> Filesystem::Rotator::is_in_its_place(const Inside& in) {
+Result<bool> Filesystem::Rotator::is_in_its_place(const Inside& in, Pass pass) {
     const auto view = fs_.view(in.node());
     if (!view) return std::unexpected(view.error());
     const auto at = fs_.place_of(*view);
-    if (!at) return std::unexpected(at.error());
-    const auto right = format_.check_place(*fs_.lower_, in.fd(), at->dir->context, at->entry());
+    const auto right = at ? format_.check_place(*fs_.lower_, in.fd(), at->dir->context, at->entry())
+                          : Result<void>(std::unexpected(at.error()));
     if (right) return true;
-    if (right.error().kind != ErrorKind::kDamaged) return failed(path_of(in, ""), right.error());
-    (void)damaged(path_of(in, ""), "the directory's id file does not authenticate");
+    const bool stops = pass == Pass::kRenew && !run_.leave_damaged;
+    if (stops || right.error().kind != ErrorKind::kDamaged)
+        return failed(path_of(in, ""), right.error());
+    if (told_.insert(view->ino).second)
+        (void)damaged(path_of(in, ""), "the directory is not where it belongs");
+    if (pass == Pass::kSurvey) return false;
     fs_.table_->forget_context(in.node());
     fs_.dirs_->remove(in.node());
     return false;
@@ -183,8 +191,8 @@ Result<std::vector<std::string>> Filesystem::Rotator::entries_of(NodeId node, Pa
         auto there = enter(node, in);
         if (!there) return std::unexpected(there.error());
         if (!*there) return entries;
-        if (pass == Pass::kRenew && node != kRootNode) {
-            auto right = is_in_its_place(in);
+        if (pass != Pass::kClean && node != kRootNode) {
+            auto right = is_in_its_place(in, pass);
             if (!right) return std::unexpected(right.error());
             if (!*right) return entries;
         }

@@ -65,8 +65,9 @@ class Filesystem::Rotator {
     Result<void> visit_moved(const Moved& moved, Pass pass);
     // False: it is gone, or damaged.
     Result<bool> enter(NodeId node, Inside& in);
-    // Whether its id file says that it is there, which the table may know from before.
-    Result<bool> is_in_its_place(const Inside& in);
+    // Whether its id file says that it is there, which the table may know from before. If not, what
+    // is in it would be lost with the older keys: only with leave_damaged that is no error.
+    Result<bool> is_in_its_place(const Inside& in, Pass pass);
     Result<std::vector<std::string>> entries_of(NodeId node, Pass pass);
     Result<void> visit_entry(NodeId node, const std::string& entry, Pass pass);
     // `file`: a regular one that is to be looked at next, with a reference.
@@ -99,7 +100,9 @@ class Filesystem::Rotator {
     RotationNotes& notes_;
     RotationRun& run_;
     const Format1& format_;
-    std::vector<NodeId> waiting_;  // directories, each with a reference
+    std::unordered_set<std::uint64_t> told_;  // lower inodes of directories that are damaged
+    Pass pass_ = Pass::kSurvey;               // of the walk that began last
+    std::vector<NodeId> waiting_;             // directories, each with a reference
     // Side files that are durable, of the directory that was at work last.
     std::unordered_set<std::string> sided_;
     NodeId sided_in_ = 0;

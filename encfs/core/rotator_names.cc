@@ -34,8 +34,8 @@ Result<void> Filesystem::Rotator::prepare_directory(Inside& in, const std::strin
                                                : fail(fd.error());
     if (!opened) return failed(path_of(in, entry), opened.error());
     auto done = format_.before_renewal(*fs_.lower_, opened->get(), in.dir()->context, entry, fresh);
-    // It is told when it is visited itself.
-    if (!done && done.error().kind == ErrorKind::kDamaged) return {};
+    // It was told in the survey, and to be given up; else it is to be brought back first.
+    if (!done && done.error().kind == ErrorKind::kDamaged && run_.leave_damaged) return {};
     if (!done) return failed(path_of(in, entry), done.error());
     return {};
 }

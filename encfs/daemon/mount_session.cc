@@ -214,9 +214,8 @@ Outcome<void> serve(const MountRequest& request, const VolumeSource& volume, cor
     const auto control = ControlServer::start(
         request.mount.mountpoint, [&](std::string_view asked) { return answer(asked, serving); });
     if (!control) return std::unexpected(control.error());
-    const auto supervisor =
-        Supervisor::start(**session, log, request.mount.mountpoint, request.idle_limit, on_demand,
-                          [&rotation] { return rotation && rotation->is_under_way(); });
+    const auto supervisor = Supervisor::start(**session, log, request.mount.mountpoint,
+                                              request.idle_limit, on_demand, rotation.get());
     if (!supervisor) return std::unexpected(supervisor.error());
     // Modes of new files come whole from the kernel.
     umask(0);

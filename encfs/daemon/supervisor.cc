@@ -42,9 +42,9 @@ void block_ending_signals() {
 Outcome<std::unique_ptr<Supervisor>> Supervisor::start(fuse::Session& session, Log& log,
                                                        std::string mountpoint,
                                                        milliseconds idle_limit, OnDemand* on_demand,
-                                                       std::function<bool()> is_at_work) {
-    std::unique_ptr<Supervisor> made(new Supervisor(session, log, std::move(mountpoint), idle_limit,
-                                                    on_demand, std::move(is_at_work)));
+                                                       LiveRotation* rotation) {
+    std::unique_ptr<Supervisor> made(
+        new Supervisor(session, log, std::move(mountpoint), idle_limit, on_demand, rotation));
     const sigset_t set = ending_signals();
     made->signals_ = lower::Fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
     made->stop_ = lower::Fd(eventfd(0, EFD_CLOEXEC));
@@ -85,6 +85,8 @@ void Supervisor::watch() {
 
 void Supervisor::end_by_signal() {
     log_.write(LogLevel::kNotice, "end", "unmounting {} on a signal", mountpoint_);
+    // One that is under way is cut short, and another does not begin.
+    if (rotation_ != nullptr) (void)rotation_->hold_back();
     // Once nothing is mounted any more, run() ends by itself.
     if (session_.unmount()) return;
     detach_busy_mount();
@@ -117,7 +119,7 @@ void Supervisor::detach_busy_mount() {
 bool Supervisor::act_if_idle() {
     const std::uint64_t now =
         on_demand_ != nullptr ? on_demand_->uses() : session_.requests_total();
-    if (now != last_requests_ || (is_at_work_ && is_at_work_())) {
+    if (now != last_requests_ || (rotation_ != nullptr && rotation_->is_under_way())) {
         last_requests_ = now;
         last_use_ = SteadyClock::now();
         return false;
@@ -130,7 +132,8 @@ bool Supervisor::act_if_idle() {
 
 bool Supervisor::unmount_idle() {
     // Refused while files are open or somebody stands in it: that is use, too.
-    if (!session_.unmount()) {
+    if ((rotation_ != nullptr && !rotation_->hold_back()) || !session_.unmount()) {
+        if (rotation_ != nullptr) rotation_->let_begin();
         last_use_ = SteadyClock::now();
         return false;
     }

@@ -5,12 +5,12 @@
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
 
 #include "encfs/daemon/failure.h"
+#include "encfs/daemon/live_rotation.h"
 #include "encfs/daemon/log.h"
 #include "encfs/daemon/on_demand.h"
 #include "encfs/fuse/session.h"
@@ -24,28 +24,27 @@ void block_ending_signals();
 
 class Supervisor {
   public:
-    // `idle_limit` 0: never. `on_demand`: forgets the keys then; may be null. `is_at_work`: no
-    // mount is idle where that says true; may be empty. All of them must outlive this. REQUIRES:
-    // block_ending_signals(). ERRORS: kOther.
+    // `idle_limit` 0: never. `on_demand`: forgets the keys then; may be null. `rotation`: no
+    // mount is idle while one is under way, and none begins once this unmounts; may be null. All of
+    // them must outlive this. REQUIRES: block_ending_signals(). ERRORS: kOther.
     static Outcome<std::unique_ptr<Supervisor>> start(fuse::Session& session, Log& log,
                                                       std::string mountpoint,
                                                       std::chrono::milliseconds idle_limit,
                                                       OnDemand* on_demand,
-                                                      std::function<bool()> is_at_work = {});
+                                                      LiveRotation* rotation = nullptr);
     ~Supervisor();
     Supervisor(const Supervisor&) = delete;
     Supervisor& operator=(const Supervisor&) = delete;
 
   private:
     Supervisor(fuse::Session& session, Log& log, std::string mountpoint,
-               std::chrono::milliseconds idle_limit, OnDemand* on_demand,
-               std::function<bool()> is_at_work)
+               std::chrono::milliseconds idle_limit, OnDemand* on_demand, LiveRotation* rotation)
         : session_(session),
           log_(log),
           mountpoint_(std::move(mountpoint)),
           idle_limit_(idle_limit),
           on_demand_(on_demand),
-          is_at_work_(std::move(is_at_work)) {}
+          rotation_(rotation) {}
     void watch();
     void end_by_signal();
     void detach_busy_mount();
@@ -58,7 +57,7 @@ class Supervisor {
     std::string mountpoint_;
     std::chrono::milliseconds idle_limit_;
     OnDemand* on_demand_;
-    std::function<bool()> is_at_work_;
+    LiveRotation* rotation_;  // may be null
     std::uint64_t last_requests_ = 0;
     std::chrono::steady_clock::time_point last_use_{};
     lower::Fd signals_;

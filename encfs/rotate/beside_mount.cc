@@ -102,6 +102,11 @@ std::unexpected<daemon::Failure> stopped_at(const core::RotationRun& run,
         return fail(FailureKind::kOther, what,
                     " is still under the old key; run the same again, and please report it");
     }
+    if (error.kind == core::ErrorKind::kDamaged) {
+        return fail(FailureKind::kDamage, what,
+                    " is not where it belongs, or damaged; bring it back and run the same again, "
+                    "or give --leave-damaged to give it up");
+    }
     if (number == EEXIST) {
         return fail(
             FailureKind::kDamage, what,

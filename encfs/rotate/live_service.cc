@@ -180,14 +180,14 @@ class LiveService final : public daemon::LiveRotation {
         run.on_damage = [this](const std::string& path, const std::string& what) {
             note_damage(path, what);
         };
+        run.leave_damaged = flag_of(*asked, "leave_damaged");
         {
             const std::lock_guard lock(mutex_);
             run_ = &run;
             if (ending_) run.stop = true;
         }
-        const auto begun = rotation.was_begun()
-                               ? resume(rotation, flag_of(*asked, "adds"))
-                               : begin(rotation, given, run, flag_of(*asked, "leave_damaged"));
+        const auto begun = rotation.was_begun() ? resume(rotation, flag_of(*asked, "adds"))
+                                                : begin(rotation, given, run);
         secret.reset();  // it may take hours from here on
         const auto done = begun ? rotate(rotation, run)
                                 : Outcome<daemon::Notices>(std::unexpected(begun.error()));
@@ -236,12 +236,12 @@ class LiveService final : public daemon::LiveRotation {
     }
 
     Outcome<void> begin(BesideMount& rotation, const volume::OpeningSecret& given,
-                        core::RotationRun& run, bool leave_damaged) {
+                        core::RotationRun& run) {
         const auto amount = rotation.survey(run);
         tell_damages();
         if (!amount) return std::unexpected(amount.error());
         say({{"event", "survey"}, {"things", amount->things}, {"bytes", amount->bytes}});
-        if (run.damaged != 0 && !leave_damaged) {
+        if (run.damaged != 0 && !run.leave_damaged) {
             return daemon::fail(daemon::FailureKind::kDamage, std::to_string(run.damaged.load()),
                                 " things open under no key, and nothing was changed; bring them "
                                 "back from a backup, "

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <fstream>
+
 #include "encfs/core/listing_snapshots.h"
 #include "encfs/core/online_rotation.h"
 #include "encfs/rotate/beside_mount.h"
@@ -57,17 +59,21 @@ struct Rotated {
 
 // `between`: when the new key is in force and nothing is sealed under it yet.
 Rotated rotate_beside(lower::LowerFs& lower, const std::string& path, Filesystem& fs,
-                      const std::function<void()>& between = {}) {
+                      const std::function<void()>& between = {}, bool leave_damaged = false) {
     const auto disk = daemon::VolumeOnDisk::open(lower, path);
     REQUIRE(disk);
     rotate::BesideMount rotation(*disk, fs);
     const volume::OpeningSecret secret(bytes_of("right"));
     if (auto opened = rotation.unlock(secret); !opened) return {opened.error()};
     core::RotationRun run;
+    run.leave_damaged = leave_damaged;
     if (rotation.was_begun()) {
         if (auto resumed = rotation.resume(); !resumed) return {resumed.error()};
     } else {
         if (auto seen = rotation.survey(run); !seen) return {seen.error()};
+        if (run.damaged != 0 && !leave_damaged)
+            return {daemon::Failure{daemon::FailureKind::kDamage, "damaged"}, run.damaged};
+        run.damaged = 0;
         if (auto begun = rotation.begin(secret, std::nullopt); !begun) return {begun.error()};
     }
     if (between) between();
@@ -300,17 +306,18 @@ TEST_CASE("attributes of a file without a name that is emptied are rotated") {
     });
 }
 
-TEST_CASE("a directory that somebody moved while the mount knows it does not stop a rotation") {
+TEST_CASE("a directory that somebody moved while the mount knows it is not given up unasked") {
     const RotatePlace place;
     const auto lower = lower::make_posix_lower_fs();
     const auto fs = place.open(*lower);
     for (const char* name : {"one", "two"}) {
         const NodeId dir = make_dir(*fs, kRootNode, name);
         make(*fs, dir, std::string("in ") + name, 10);
+        make_dir(*fs, dir, "below");
     }
     make(*fs, kRootNode, "file", 10);
-    REQUIRE(fs->list(kRootNode, 0, core::ListMode::kNames,
-                     [](const core::ListedEntry&) { return true; }));
+    const auto old_keys = place.derived();
+    REQUIRE(old_keys);
     std::vector<std::string> directories;
     for (const std::string& name : place.keys().names()) {
         struct stat is {};
@@ -318,14 +325,52 @@ TEST_CASE("a directory that somebody moved while the mount knows it does not sto
             directories.push_back(place.path(name));
     }
     REQUIRE(directories.size() == 2);
-    const auto done = rotate_beside(*lower, place.path(), *fs, [&] {
+    const auto config = [&] {
+        std::ifstream file(place.path("extencfs.conf"));
+        return std::string(std::istreambuf_iterator<char>(file), {});
+    };
+    const std::string config_before = config();
+    const auto exchange = [&] {
         REQUIRE(::renameat2(AT_FDCWD, directories[0].c_str(), AT_FDCWD, directories[1].c_str(),
                             RENAME_EXCHANGE) == 0);
-    });
-    INFO((done.failed ? done.failed->sentence : "done"));
-    CHECK(!done.failed);
-    CHECK(done.damaged >= 2);
-    const auto file = fs->lookup(kRootNode, "file");
-    CHECK(file);
+    };
+    exchange();
+    const auto refused = rotate_beside(*lower, place.path(), *fs);
+    REQUIRE(refused.failed);
+    CHECK(refused.failed->kind == daemon::FailureKind::kDamage);
+    CHECK(config() == config_before);
+    exchange();
+    // Meanwhile: it stops, and goes on when they are back.
+    const auto stopped = rotate_beside(*lower, place.path(), *fs, exchange);
+    REQUIRE(stopped.failed);
+    CHECK(stopped.failed->kind == daemon::FailureKind::kDamage);
+    for (const std::string& name : place.keys().names()) {
+        struct stat is {};
+        if (::stat(place.path(name).c_str(), &is) == 0 && S_ISDIR(is.st_mode) &&
+            std::ranges::find(directories, place.path(name)) == directories.end())
+            FAIL("a directory has its new name: " << name);
+    }
+    exchange();
+    check_done(rotate_beside(*lower, place.path(), *fs));
+    for (const char* name : {"one", "two"}) {
+        const NodeId dir = find(*fs, kRootNode, name);
+        CHECK(fs->lookup(dir, std::string("in ") + name));
+    }
+    // Given up when asked for: what is below is reached by nothing that the mount knew.
+    const NodeId below = find(*fs, find(*fs, kRootNode, "one"), "below");
+    directories.clear();
+    for (const std::string& name : place.keys().names()) {
+        struct stat is {};
+        if (::stat(place.path(name).c_str(), &is) == 0 && S_ISDIR(is.st_mode))
+            directories.push_back(place.path(name));
+    }
+    REQUIRE(directories.size() == 2);
+    exchange();
+    const auto given_up = rotate_beside(*lower, place.path(), *fs, {}, true);
+    INFO((given_up.failed ? given_up.failed->sentence : "done"));
+    CHECK(!given_up.failed);
+    CHECK(given_up.damaged == 2);
+    CHECK(!fs->create(below, "new", 0600, {}));
+    CHECK(fs->lookup(kRootNode, "file"));
     (void)fs->finish();
 }
