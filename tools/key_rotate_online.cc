@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "encfs/daemon/control.h"
+#include "encfs/daemon/json_fields.h"
 #include "encfs/daemon/live_rotation.h"
 #include "encfs/daemon/talk.h"
 #include "tools/command.h"
@@ -21,22 +22,12 @@ namespace {
 
 using daemon::fail;
 using daemon::FailureKind;
+using daemon::flag_of;
 using daemon::MountEntry;
+using daemon::number_of;
 using daemon::Outcome;
+using daemon::words_of;
 using Json = nlohmann::ordered_json;
-
-std::uint64_t number_of(const Json& event, const char* name) {
-    const auto found = event.find(name);
-    return found != event.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
-}
-bool flag_of(const Json& event, const char* name) {
-    const auto found = event.find(name);
-    return found != event.end() && found->is_boolean() && found->get<bool>();
-}
-std::string words_of(const Json& event, const char* name) {
-    const auto found = event.find(name);
-    return found != event.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
 
 void tell_notices(const Json& event) {
     const auto found = event.find("notices");

@@ -143,6 +143,12 @@ Result<void> Format1::write_id_file(lower::LowerFs& lower, const IdFile& file) c
     return {};
 }
 
+bool Format1::is_valid_at(const IdFile& file, const DirContext& parent, std::string_view entry) {
+    const auto place = volume::bind_place(file.keys->dir_bind.bytes(), parent.id, entry);
+    return crypto::equal_constant_time(place, file.dir.here) ||
+           (!volume::all_zero(file.dir.next) && crypto::equal_constant_time(place, file.dir.next));
+}
+
 Result<DirContext> Format1::open_directory(lower::LowerFs& lower, int dirfd,
                                            const DirContext& parent, std::string_view entry,
                                            std::vector<std::string>& unsynced) const {
@@ -156,11 +162,9 @@ Result<DirContext> Format1::open_directory(lower::LowerFs& lower, int dirfd,
         if (read_only_) return DirContext{};
         return create_directory(lower, dirfd, parent, entry, unsynced);
     }
-    const auto& dir = (*file)->dir;
-    const auto place = volume::bind_place((*file)->keys->dir_bind.bytes(), parent.id, entry);
-    if (!crypto::equal_constant_time(place, dir.here) &&
-        !(crypto::equal_constant_time(place, dir.next) && !volume::all_zero(dir.next)))
+    if (!is_valid_at(**file, parent, entry))
         return std::unexpected(damaged(dirfd, "the directory is not where it belongs"));
+    const auto& dir = (*file)->dir;
     return DirContext{dir.id, dir.key_generation};
 }
 

@@ -92,6 +92,8 @@ class Format1 final : public VolumeFormat {
         volume::DirFile dir;
         const volume::GenerationKeys* keys;
     };
+    // Whether it says that the directory may lie there.
+    static bool is_valid_at(const IdFile& file, const DirContext& parent, std::string_view entry);
     // nullopt where the file is missing or holds no byte that is not zero.
     Result<std::optional<IdFile>> read_id_file(lower::LowerFs& lower, int dirfd, int flags) const;
     Result<void> write_id_file(lower::LowerFs& lower, const IdFile& file) const;

@@ -19,8 +19,7 @@ Result<void> Format1::before_renewal(lower::LowerFs& lower, int dirfd, const Dir
     const auto here = volume::bind_place(keys.dir_bind.bytes(), parent.id, entry);
     const auto next = volume::bind_place(keys.dir_bind.bytes(), parent.id, new_entry);
     const bool is_newest = (*file)->keys == &keys;
-    const auto was = volume::bind_place((*file)->keys->dir_bind.bytes(), parent.id, entry);
-    if (dir.here != was && (volume::all_zero(dir.next) || dir.next != was))
+    if (!is_valid_at(**file, parent, entry))
         return std::unexpected(damaged(dirfd, "the directory is not where it belongs"));
     if (is_newest && (dir.here == next || dir.next == next) &&
         (dir.here == here || dir.next == here))
@@ -42,10 +41,7 @@ Result<void> Format1::check_place(lower::LowerFs& lower, int dirfd, const DirCon
                                   std::string_view entry) const {
     const auto file = read_id_file(lower, dirfd, O_RDONLY);
     if (!file) return std::unexpected(file.error());
-    if (!*file) return {};
-    const auto& dir = (*file)->dir;
-    const auto here = volume::bind_place((*file)->keys->dir_bind.bytes(), parent.id, entry);
-    if (dir.here == here || (!volume::all_zero(dir.next) && dir.next == here)) return {};
+    if (!*file || is_valid_at(**file, parent, entry)) return {};
     return std::unexpected(damaged(dirfd, "the directory is not where it belongs"));
 }
 

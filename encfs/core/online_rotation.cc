@@ -123,14 +123,10 @@ bool Filesystem::is_renewed(const DirContext& context) const {
 void Filesystem::note_moved(const Place& place) {
     if (!rotation_.notes_moves) return;
     const auto is = lower_->stat_at(place.dir->fd.get(), place.entry());
+    const bool is_sealed =
+        is && (S_ISREG(is->st_mode) || S_ISDIR(is->st_mode) || S_ISLNK(is->st_mode));
+    if (is && (!is_sealed || rotation_.notes.is_walked(is->st_ino))) return;
     const NodeId node = is ? table_->acquire(place.location, is->st_ino, is->st_mode) : NodeId{0};
-    if (node != 0 && is) {
-        const bool other = !S_ISREG(is->st_mode) && !S_ISDIR(is->st_mode) && !S_ISLNK(is->st_mode);
-        if (other || rotation_.notes.is_walked(is->st_ino)) {
-            give_back(node, 1);
-            return;
-        }
-    }
     if (node == 0 || !table_->hold(place.location.parent)) {
         if (node != 0) give_back(node, 1);
         rotation_.notes.lose();

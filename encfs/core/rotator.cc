@@ -185,16 +185,12 @@ Result<bool> Filesystem::Rotator::is_in_its_place(const Inside& in, Pass pass) {
 }
 
 Result<std::vector<std::string>> Filesystem::Rotator::entries_of(NodeId node, Pass pass) {
-    return alone([&]() -> Result<std::vector<std::string>> {
-        std::vector<std::string> entries;
-        Inside in(fs_);
-        auto there = enter(node, in);
-        if (!there) return std::unexpected(there.error());
-        if (!*there) return entries;
+    std::vector<std::string> entries;
+    auto done = alone_in(node, [&](Inside& in) -> Result<void> {
         if (pass != Pass::kClean && node != kRootNode) {
             auto right = is_in_its_place(in, pass);
             if (!right) return std::unexpected(right.error());
-            if (!*right) return entries;
+            if (!*right) return {};
         }
         notes_.note_walked(in.dir()->ino);
         if (pass != Pass::kSurvey) {
@@ -210,8 +206,10 @@ Result<std::vector<std::string>> Filesystem::Rotator::entries_of(NodeId node, Pa
             return true;
         });
         if (!listed) return failed(path_of(in, ""), Error{ErrorKind::kLower, listed.error().value});
-        return entries;
+        return {};
     });
+    if (!done) return std::unexpected(done.error());
+    return entries;
 }
 
 Result<void> Filesystem::Rotator::visit(NodeId node, Pass pass) {
@@ -244,19 +242,15 @@ Result<void> Filesystem::Rotator::visit_moved(const Moved& moved, Pass pass) {
 
 Result<void> Filesystem::Rotator::visit_entry(NodeId node, const std::string& entry, Pass pass) {
     NodeId file = 0;
-    auto done = alone([&] { return look_at_entry(node, entry, pass, file); });
+    auto done = alone_in(node, [&](Inside& in) { return look_at_entry(in, entry, pass, file); });
     if (file == 0) return done;
     if (done) done = visit_file(file, pass);
     fs_.forget(file, 1);
     return done;
 }
 
-Result<void> Filesystem::Rotator::look_at_entry(NodeId node, const std::string& entry, Pass pass,
+Result<void> Filesystem::Rotator::look_at_entry(Inside& in, const std::string& entry, Pass pass,
                                                 NodeId& file) {
-    Inside in(fs_);
-    auto there = enter(node, in);
-    if (!there) return std::unexpected(there.error());
-    if (!*there) return {};
     const auto is = fs_.lower_->stat_at(in.fd(), entry);
     if (!is && is.error().value == ENOENT) return {};
     const std::string path = path_of(in, entry);
@@ -282,7 +276,7 @@ Result<void> Filesystem::Rotator::look_at_entry(NodeId node, const std::string& 
         }
     }
     const auto acquire = [&] {
-        return fs_.table_->acquire({node, entry}, is->st_ino, is->st_mode);
+        return fs_.table_->acquire({in.node(), entry}, is->st_ino, is->st_mode);
     };
     if (S_ISREG(is->st_mode)) file = acquire();
     if (S_ISLNK(is->st_mode)) {

@@ -49,6 +49,9 @@ class Filesystem::Rotator {
         owed_ += std::chrono::steady_clock::now() - began;
         return done;
     }
+    // Likewise in a directory; nothing where it is gone or damaged.
+    template <typename Act>
+    Result<void> alone_in(NodeId node, const Act& act);
     void rest();
     Result<void> stopped() const;
     // An error, with where it was.
@@ -71,7 +74,7 @@ class Filesystem::Rotator {
     Result<std::vector<std::string>> entries_of(NodeId node, Pass pass);
     Result<void> visit_entry(NodeId node, const std::string& entry, Pass pass);
     // `file`: a regular one that is to be looked at next, with a reference.
-    Result<void> look_at_entry(NodeId node, const std::string& entry, Pass pass, NodeId& file);
+    Result<void> look_at_entry(Inside& in, const std::string& entry, Pass pass, NodeId& file);
     Result<void> wait_for(NodeId directory);
 
     // ---- rotator_files.cc ----
@@ -134,5 +137,15 @@ class Filesystem::Rotator::Inside {
     bool lifted_ = false;
     std::optional<ChangeScope> scope_;
 };
+
+template <typename Act>
+Result<void> Filesystem::Rotator::alone_in(NodeId node, const Act& act) {
+    return alone([&]() -> Result<void> {
+        Inside in(fs_);
+        const auto there = enter(node, in);
+        if (!there) return std::unexpected(there.error());
+        return *there ? act(in) : Result<void>{};
+    });
+}
 
 }  // namespace extencfs::core

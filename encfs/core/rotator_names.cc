@@ -172,11 +172,7 @@ Result<void> Filesystem::Rotator::renew_id_file(Inside& in) {
 }
 
 Result<void> Filesystem::Rotator::renew_names(NodeId node) {
-    return alone([&]() -> Result<void> {
-        Inside in(fs_);
-        auto there = enter(node, in);
-        if (!there) return std::unexpected(there.error());
-        if (!*there) return {};
+    return alone_in(node, [&](Inside& in) -> Result<void> {
         if (format_.is_newest(in.dir()->context)) {
             // Its id file may be of an older one all the same: it was given back by a failed rmdir.
             if (auto r = renew_id_file(in); !r) return failed(path_of(in, ""), r.error());
@@ -200,11 +196,7 @@ Result<void> Filesystem::Rotator::renew_names(NodeId node) {
 // ---- afterwards ----
 
 Result<void> Filesystem::Rotator::sweep_side_files(NodeId node) {
-    return alone([&]() -> Result<void> {
-        Inside in(fs_);
-        auto there = enter(node, in);
-        if (!there) return std::unexpected(there.error());
-        if (!*there) return {};
+    return alone_in(node, [&](Inside& in) -> Result<void> {
         std::vector<std::string> side_files;
         auto listed = fs_.lower_->list(in.fd(), [&](const lower::DirEntry& entry) {
             if (format_.is_reserved(entry.name) && !format_.entry_of_side_file(entry.name).empty())

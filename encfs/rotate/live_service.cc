@@ -4,12 +4,14 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <limits>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
 #include <vector>
 
+#include "encfs/daemon/json_fields.h"
 #include "encfs/daemon/log.h"
 #include "encfs/daemon/talk.h"
 #include "encfs/rotate/beside_mount.h"
@@ -18,8 +20,11 @@ namespace extencfs::rotate {
 namespace {
 
 using daemon::Failure;
+using daemon::flag_of;
 using daemon::LogLevel;
+using daemon::number_of;
 using daemon::Outcome;
+using daemon::words_of;
 using Json = nlohmann::ordered_json;
 
 constexpr std::size_t kMostFrame = 64 << 10;
@@ -36,18 +41,10 @@ std::string text_of_json(const Json& json) {
     return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-// Of the right type, or what stands for none: whoever asked is not believed.
-std::uint32_t number_of(const Json& frame, const char* name) {
-    const auto found = frame.find(name);
-    return found != frame.end() && found->is_number_unsigned() ? found->get<std::uint32_t>() : 0;
-}
-bool flag_of(const Json& frame, const char* name) {
-    const auto found = frame.find(name);
-    return found != frame.end() && found->is_boolean() && found->get<bool>();
-}
-std::string words_of(const Json& frame, const char* name) {
-    const auto found = frame.find(name);
-    return found != frame.end() && found->is_string() ? found->get<std::string>() : std::string();
+std::uint32_t small_number_of(const Json& frame, const char* name) {
+    const std::uint64_t number = number_of(frame, name);
+    return number <= std::numeric_limits<std::uint32_t>::max() ? static_cast<std::uint32_t>(number)
+                                                               : 0;
 }
 
 volume::SlotKind kind_of(const Json& frame) {
@@ -168,7 +165,7 @@ class LiveService final : public daemon::LiveRotation {
         auto secret = asked ? talk_->take(kMostSecret) : std::nullopt;
         if (!secret) return gone();
         std::optional<std::uint32_t> slot;
-        if (number_of(*asked, "slot") != 0) slot = number_of(*asked, "slot");
+        if (small_number_of(*asked, "slot") != 0) slot = small_number_of(*asked, "slot");
         volume::OpeningSecret given(kind_of(*asked), secret->bytes(), slot);
         given.is_box_key = flag_of(*asked, "is_box_key");
 
@@ -257,8 +254,8 @@ class LiveService final : public daemon::LiveRotation {
             more.emplace();
             more->slot.kind = kind_of(wanted);
             more->slot.label = words_of(wanted, "label");
-            more->slot.cost = {number_of(wanted, "memory_kib"), number_of(wanted, "passes"),
-                               number_of(wanted, "lanes")};
+            more->slot.cost = {small_number_of(wanted, "memory_kib"),
+                               small_number_of(wanted, "passes"), small_number_of(wanted, "lanes")};
             more->secret = std::move(*secret);
         }
         if (!may_begin()) return gone();

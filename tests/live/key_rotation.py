@@ -225,6 +225,10 @@ def under_way(volume):
         return "key-rotation" in config.read()
 
 
+def export_header(volume, header):
+    subprocess.run([lib.program(), "key", "export-header", volume.lower, header], check=True, stdout=subprocess.DEVNULL)
+
+
 def run(options):
     rng = random.Random(SEED)
     print(f"seed {SEED}, {options.files} files, {options.kills} kills, {options.lower}")
@@ -238,8 +242,7 @@ def run(options):
         before = insides(daemon.mountpoint)
         daemon.unmount()
         header = scratch.path("old header")
-        subprocess.run([lib.program(), "key", "export-header", volume.lower, header], check=True,
-                       stdout=subprocess.DEVNULL)
+        export_header(volume, header)
         rotations = Rotations(volume, options.jobs)
         copy = os.path.join(place, "copy")
         subprocess.run(["cp", "-a", volume.lower, copy], check=True)

@@ -274,6 +274,12 @@ def rotate_online(volume, target):
                              target], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def begun_online(volume):
+    command = rotate_online(volume, volume.lower)
+    lib.wait_until("begun", lambda: key_rotation.under_way(volume) or command.poll() is not None, 300)
+    return command
+
+
 def finished(process):
     out, err = process.communicate(timeout=1200)
     lib.check(process.returncode == 0, f"rotate --online ended with {process.returncode}: {out[-500:]}{err[-500:]}")
@@ -347,8 +353,7 @@ def killed_once(options, volume, number, most, rng):
         os.path.join(daemon.mountpoint, f"synced {number}"), started, listed))
     synced.start()
     started.wait(60)
-    command = rotate_online(volume, volume.lower)
-    lib.wait_until("begun", lambda: key_rotation.under_way(volume) or command.poll() is not None, 300)
+    command = begun_online(volume)
     time.sleep(rng.random() * most)
     daemon.kill()
     daemon.detach()
@@ -389,18 +394,15 @@ def run(options):
         key_rotation.set_times(still, rng)
         daemon.unmount()
         header = scratch.path("old header")
-        subprocess.run([lib.program(), "key", "export-header", volume.lower, header], check=True,
-                       stdout=subprocess.DEVNULL)
+        key_rotation.export_header(volume, header)
         failures = under_load(options, volume, header, rng)
         # How long it works after it began, with nobody else there.
         daemon = volume.mount()
-        command = rotate_online(volume, volume.lower)
-        lib.wait_until("begun", lambda: key_rotation.under_way(volume) or command.poll() is not None, 300)
+        command = begun_online(volume)
         most = key_rotation.timed(lambda: finished(command))
         daemon.unmount()
         os.unlink(header)
-        subprocess.run([lib.program(), "key", "export-header", volume.lower, header], check=True,
-                       stdout=subprocess.DEVNULL)
+        key_rotation.export_header(volume, header)
         met = 0
         for number in range(options.kills):
             under_way, wrong = killed_once(options, volume, number, most, rng)

@@ -16,7 +16,6 @@ using namespace extencfs;
 using namespace extencfs::test;
 using core::Filesystem;
 using core::kRootNode;
-using daemon::InRotation;
 
 namespace {
 
@@ -51,17 +50,7 @@ void check_failed(const std::optional<daemon::Failure>& failed) {
 
 // After whatever cut it short: goes on, and looks.
 void check_end(const RotatePlace& place, const volume::VolumeKeys& old_keys, const Upper& before) {
-    const auto keys = place.derived("right", InRotation::kAllowed);
-    INFO((keys ? "opens" : keys.error().sentence));
-    REQUIRE(keys);
-    const bool over = (*keys)->generations().size() == 1 &&
-                      (*keys)->current().number != old_keys.current().number;
-    if (!over) {
-        const auto real = lower::make_posix_lower_fs();
-        rotate::Damages damages;
-        check_failed(rotate_keys(*real, place.path(), &damages));
-        CHECK(damages.count() == 0);
-    }
+    (void)end_rotation(place, old_keys);
     CHECK(difference(place.look(Compare::kNoTimes), before) == "");
     CHECK(opened_by(place.path(), old_keys) == 0);
     CHECK(!place.derived(kOther));

@@ -292,4 +292,21 @@ std::optional<daemon::Failure> rotate_keys(lower::LowerFs& fs, const std::string
     return std::nullopt;
 }
 
+bool end_rotation(const RotatePlace& place, const volume::VolumeKeys& old_keys) {
+    const auto keys = place.derived("right", daemon::InRotation::kAllowed);
+    INFO((keys ? "opens" : keys.error().sentence));
+    REQUIRE(keys);
+    // Not begun, under way, or over.
+    const bool one = (*keys)->generations().size() == 1;
+    if (!one || (*keys)->current().number == old_keys.current().number) {
+        const auto real = lower::make_posix_lower_fs();
+        rotate::Damages damages;
+        const auto failed = rotate_keys(*real, place.path(), &damages);
+        INFO((failed ? failed->sentence : "done"));
+        REQUIRE(!failed);
+        CHECK(damages.count() == 0);
+    }
+    return one;
+}
+
 }  // namespace extencfs::test

@@ -70,6 +70,10 @@ std::optional<daemon::Failure> rotate_keys(lower::LowerFs& fs, const std::string
                                            rotate::Damages* damages = nullptr,
                                            std::string_view password = "right", unsigned jobs = 1);
 
+// After whatever cut a rotation short: goes on with it unless it is over. Returns whether the
+// volume had one generation of keys then: it was over, or had not begun.
+bool end_rotation(const RotatePlace& place, const volume::VolumeKeys& old_keys);
+
 // How many things below `path` any generation of `keys` opens: names, id files, headers, fragments,
 // targets, attributes. `ids`: of all files and directories, from before.
 std::size_t opened_by(const std::string& path, const volume::VolumeKeys& keys);
