@@ -5,6 +5,7 @@
 #include "encfs/daemon/volume_on_disk.h"
 #include "encfs/lower/lower_fs.h"
 #include "encfs/token/key_cache.h"
+#include "encfs/volume/format.h"
 #include "tools/command.h"
 #include "tools/token_words.h"
 
@@ -16,15 +17,20 @@ daemon::Outcome<bool> lock(const std::string& directory) {
     const auto fs = lower::make_posix_lower_fs();
     const auto disk = daemon::VolumeOnDisk::open(*fs, directory);
     if (!disk) return std::unexpected(disk.error());
-    const auto copies = disk->read_config();
-    if (!copies) return std::unexpected(copies.error());
     bool any = false;
+    bool named = false;
     // Two copies that were put beside each other may name two volumes.
-    for (const auto& copy : copies->usable) {
-        const auto forgotten = token::forget_key(copy.config.volume_id);
+    for (const char* name : {volume::kConfigName, volume::kConfigBackupName}) {
+        const auto copy = disk->read_copy(name);
+        if (!copy) continue;
+        named = true;
+        const auto forgotten = token::forget_key(copy->config.volume_id);
         if (!forgotten) return std::unexpected(token_failure(forgotten.error()));
         any = any || *forgotten;
     }
+    if (named) return any;
+    const auto copies = disk->read_config();
+    if (!copies) return std::unexpected(copies.error());
     return any;
 }
 

@@ -87,6 +87,8 @@ Notices overwrite_nameless(lower::LowerFs& fs, int dirfd, const std::vector<Held
 }
 
 Outcome<Notices> change_config(const VolumeOnDisk& disk, const std::string& text) {
+    // What was put there since the configuration was read.
+    if (auto ours = disk.check_replaceable(text); !ours) return std::unexpected(ours.error());
     ReplacedFiles replaced = ReplacedFiles::hold(disk);
     if (auto main = disk.write_copy(volume::kConfigName, text); !main) {
         if (!disk.has_text(volume::kConfigName, text)) return std::unexpected(main.error());
@@ -101,6 +103,27 @@ Outcome<Notices> change_config(const VolumeOnDisk& disk, const std::string& text
     }
     disk.remove_leftovers();
     return replaced.overwrite(disk);
+}
+
+Notices tell_put_aside(const VolumeOnDisk& disk, const ByteArray<16>& volume_id) {
+    std::vector<std::string> names;
+    (void)disk.fs().list(disk.root_fd(), [&](const lower::DirEntry& entry) {
+        if (entry.name.starts_with(volume::kConfigOldPrefix)) names.emplace_back(entry.name);
+        return true;
+    });
+    std::ranges::sort(names);
+    Notices notices;
+    for (const std::string& name : names) {
+        const auto is = disk.fs().stat_at(disk.root_fd(), name);
+        if (!is || !S_ISREG(is->st_mode)) continue;
+        const auto copy = disk.read_copy(name.c_str());
+        if (copy && copy->config.volume_id != volume_id) continue;
+        notices.push_back(
+            name +
+            " is a configuration that was put aside, and keys that were changed or "
+            "removed since may still open it; delete it once nothing of it is needed");
+    }
+    return notices;
 }
 
 }  // namespace extencfs::daemon

@@ -41,8 +41,13 @@ class ReplacedFiles {
 };
 
 // Puts `text` in place of both copies. After any interruption the old or the new configuration
-// opens. REQUIRES: the writer lock. ERRORS: kConfigWrite; its sentence says so where the new
-// configuration is in force all the same.
+// opens. REQUIRES: the writer lock. ERRORS: those of VolumeOnDisk::check_replaceable();
+// kConfigWrite; its sentence says so where the new configuration is in force all the same.
 Outcome<Notices> change_config(const VolumeOnDisk& disk, const std::string& text);
+
+// What to tell of configurations that were put aside (extencfs.conf.old.*), but for those of other
+// volumes: what opened them still does, also where that was changed or removed since. They are left
+// where they are, as one may be the last of what it opens.
+Notices tell_put_aside(const VolumeOnDisk& disk, const ByteArray<16>& volume_id);
 
 }  // namespace extencfs::daemon

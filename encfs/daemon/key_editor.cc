@@ -95,6 +95,15 @@ Outcome<ChangedSlot> KeyEditor::write(volume::Config changed, std::uint32_t id,
     return ChangedSlot{id, std::move(*notices)};
 }
 
+Outcome<ChangedSlot> KeyEditor::write_ending(volume::Config changed, std::uint32_t id,
+                                             const std::optional<volume::OpeningSecret>& check) {
+    auto written = write(std::move(changed), id, check);
+    if (!written) return written;
+    const Notices aside = tell_put_aside(disk_, unlocked_->config.volume_id);
+    written->notices.insert(written->notices.end(), aside.begin(), aside.end());
+    return written;
+}
+
 Outcome<ChangedSlot> KeyEditor::add(const volume::NewSlot& slot, Bytes secret) {
     volume::Config changed = unlocked_->config;
     const auto id = volume::add_slot(changed, unlocked_->volume_key.bytes(), slot, secret);
@@ -108,7 +117,7 @@ Outcome<ChangedSlot> KeyEditor::change(std::uint32_t id, const crypto::Argon2Cos
     const auto done = volume::change_slot(changed, unlocked_->volume_key.bytes(), id, cost, secret);
     if (!done) return std::unexpected(slot_failure(done.error()));
     const volume::SlotKind kind = volume::find_slot(changed, id)->kind;
-    return write(std::move(changed), id, volume::OpeningSecret(kind, secret, id));
+    return write_ending(std::move(changed), id, volume::OpeningSecret(kind, secret, id));
 }
 
 Outcome<ChangedSlot> KeyEditor::remove(std::uint32_t id) {
@@ -116,7 +125,7 @@ Outcome<ChangedSlot> KeyEditor::remove(std::uint32_t id) {
     if (const auto done = volume::remove_slot(changed, id); !done) {
         return std::unexpected(slot_failure(done.error()));
     }
-    return write(std::move(changed), id, std::nullopt);
+    return write_ending(std::move(changed), id, std::nullopt);
 }
 
 }  // namespace extencfs::daemon

@@ -43,6 +43,7 @@ class KeyEditor {
     // Each REQUIRES unlock(), writes both copies, and gives the new state by config(). The new slot
     // has been opened once before anything is written. ERRORS: kKeySlot (no such slot, no room for
     // another), kKeyDerivation, kConfigWrite (which says whether the change is in force), kOther.
+    // Changing and removing also tell of configurations that were put aside.
     Outcome<ChangedSlot> add(const volume::NewSlot& slot, Bytes secret);
     Outcome<ChangedSlot> change(std::uint32_t id, const crypto::Argon2Cost& cost, Bytes secret);
     // Whether this is the last slot that opens is for the caller to ask.
@@ -54,6 +55,9 @@ class KeyEditor {
     // Writes `changed`, which `check` opens.
     Outcome<ChangedSlot> write(volume::Config changed, std::uint32_t id,
                                const std::optional<volume::OpeningSecret>& check);
+    // The same where something ends to be a key: tells where it may still be one.
+    Outcome<ChangedSlot> write_ending(volume::Config changed, std::uint32_t id,
+                                      const std::optional<volume::OpeningSecret>& check);
 
     VolumeOnDisk disk_;
     WriterLock lock_;

@@ -80,6 +80,13 @@ Failure no_volume(const std::string& path) {
                                          "check the path, or make a volume with 'extencfs init'"};
 }
 
+Failure of_two_volumes() {
+    return {FailureKind::kDamage,
+            std::string(volume::kConfigName) + " and " + volume::kConfigBackupName +
+                " are of two volumes; move the one that does not belong here to another "
+                "directory, or bring back an exported one with 'extencfs key import-header'"};
+}
+
 Failure cannot_write(const std::string& name, int error) {
     return {FailureKind::kConfigWrite, name + " cannot be written (" + errno_text(error) +
                                            "); check free space and permissions"};
@@ -117,34 +124,41 @@ lower::Result<std::string> VolumeOnDisk::read_text(const char* name) const {
     return text;
 }
 
+Outcome<ConfigCopy> VolumeOnDisk::read_copy(const char* name) const {
+    auto text = read_text(name);
+    if (!text) {
+        const int error = text.error().value;
+        const auto kind = error == ENOENT   ? FailureKind::kCipherDir
+                          : error == EINVAL ? FailureKind::kDamage
+                                            : FailureKind::kConfigRead;
+        return fail(kind, name, " cannot be read (", errno_text(error),
+                    "); check its permissions and the disk");
+    }
+    auto config = volume::parse_config(*text);
+    if (!config) return std::unexpected(from_volume_error(config.error(), name));
+    return ConfigCopy{name, std::move(*text), std::move(*config)};
+}
+
 Outcome<ConfigCopies> VolumeOnDisk::read_config() const {
     ConfigCopies copies;
-    std::optional<Failure> main_failure;
-    int missing = 0;
+    std::optional<Failure> first;  // of a copy that is there
     for (const char* name : {volume::kConfigName, volume::kConfigBackupName}) {
-        const bool is_main = std::string_view(name) == volume::kConfigName;
-        auto text = read_text(name);
-        std::optional<Failure> failure;
-        if (!text) {
-            const int error = text.error().value;
-            if (error == ENOENT) ++missing;
-            failure = Failure{error == EINVAL ? FailureKind::kDamage : FailureKind::kConfigRead,
-                              std::string(name) + " cannot be read (" + errno_text(error) +
-                                  "); check its permissions and the disk"};
-        } else if (auto config = volume::parse_config(*text); !config) {
-            failure = from_volume_error(config.error(), name);
-            if (is_main && failure->kind == FailureKind::kUnsupported) {
-                return std::unexpected(*failure);
-            }
-        } else {
-            copies.usable.push_back({name, std::move(*text), std::move(*config)});
+        auto copy = read_copy(name);
+        if (copy) {
+            copies.usable.push_back(std::move(*copy));
+            continue;
         }
-        if (!failure) continue;
-        if (is_main) main_failure = failure;
-        copies.notices.push_back(failure->sentence);
+        const Failure& failure = copy.error();
+        const bool is_main = std::string_view(name) == volume::kConfigName;
+        if (is_main && failure.kind == FailureKind::kUnsupported) return std::unexpected(failure);
+        if (!first && failure.kind != FailureKind::kCipherDir) first = failure;
+        copies.notices.push_back(failure.sentence);
     }
-    if (missing == 2) return std::unexpected(no_volume(path_));
-    if (copies.usable.empty()) return std::unexpected(*main_failure);
+    if (copies.usable.empty()) return std::unexpected(first ? *first : no_volume(path_));
+    if (copies.usable.size() == 2 &&
+        copies.usable[0].config.volume_id != copies.usable[1].config.volume_id) {
+        return std::unexpected(of_two_volumes());
+    }
     if (copies.usable.size() == 2 &&
         copies.usable[1].config.revision > copies.usable[0].config.revision) {
         copies.notices.push_back("extencfs.conf is older than its backup copy");
@@ -265,7 +279,26 @@ Outcome<void> VolumeOnDisk::write_first_config(const std::string& text) const {
     return replace(volume::kConfigBackupName, text, lower::RenameMode::kReplace);
 }
 
+Outcome<void> VolumeOnDisk::check_replaceable(const std::string& text) const {
+    const auto next = volume::parse_config(text);
+    for (const char* name : {volume::kConfigName, volume::kConfigBackupName}) {
+        const auto copy = read_copy(name);
+        if (!copy && copy.error().kind == FailureKind::kUnsupported) {
+            return fail(FailureKind::kUnsupported, name,
+                        " is not written over, as it is of a newer extencfs; use that, or move the "
+                        "file to another directory");
+        }
+        if (copy && next && copy->config.volume_id != next->volume_id) {
+            return fail(FailureKind::kDamage, name,
+                        " is not written over, as it is of another volume; move it to another "
+                        "directory");
+        }
+    }
+    return {};
+}
+
 Outcome<std::vector<std::string>> VolumeOnDisk::repair_config(const std::string& text) const {
+    if (auto ours = check_replaceable(text); !ours) return std::unexpected(ours.error());
     ReplacedFiles replaced = ReplacedFiles::hold(*this);
     remove_leftovers();
     std::vector<std::string> rewritten;

@@ -55,10 +55,14 @@ class VolumeOnDisk {
     lower::LowerFs& fs() const { return *fs_; }
 
     // Reads both copies. A main copy that this version does not support is never passed over.
-    // Order: the higher revision first, the main copy first where they agree.
+    // Order: the higher revision first, the main copy first where they agree. Copies of two volumes
+    // are told apart by nothing but a person: a revision says nothing then.
     // ERRORS: kCipherDir (no volume here), kConfigRead (I/O, permission), kDamage (no copy is
-    // readable), kUnsupported.
+    // readable, or they are of two volumes), kUnsupported.
     Outcome<ConfigCopies> read_config() const;
+    // One of the two by itself, of whatever volume it is. ERRORS: as above, kCipherDir where it is
+    // not there.
+    Outcome<ConfigCopy> read_copy(const char* name) const;
 
     // Opens the first copy that `secret` opens and authenticates. A second copy is tried only
     // where it can not bring a removed password back: after damage, or where it has the same
@@ -79,9 +83,12 @@ class VolumeOnDisk {
     // As write_config, for a new volume: refuses to replace an extencfs.conf. ERRORS: kCipherDir
     // too.
     Outcome<void> write_first_config(const std::string& text) const;
+    // Refuses to put `text` in place where a copy is of another volume, or needs a newer program:
+    // it may be the last of what it opens. ERRORS: kDamage, kUnsupported.
+    Outcome<void> check_replaceable(const std::string& text) const;
     // Rewrites copies that differ from `text` and removes temporary files of an interrupted change;
     // overwrites the bytes of both once they have no name. Returns the names that were rewritten.
-    // REQUIRES: the writer lock.
+    // REQUIRES: the writer lock. ERRORS: those of check_replaceable(), kConfigWrite.
     Outcome<std::vector<std::string>> repair_config(const std::string& text) const;
 
     // Refuses what a migration in place has left half done. ERRORS: kMigrating.

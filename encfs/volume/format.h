@@ -38,6 +38,7 @@ inline constexpr const char* kReservedPrefix = "extencfs.";
 inline constexpr const char* kConfigName = "extencfs.conf";
 inline constexpr const char* kConfigBackupName = "extencfs.conf.bak";
 inline constexpr const char* kConfigTempPrefix = "extencfs.conf.new.";
+inline constexpr const char* kConfigOldPrefix = "extencfs.conf.old.";  // put aside
 inline constexpr const char* kDirFileName = "extencfs.dir";
 inline constexpr const char* kStateName = "extencfs.state";  // lock and clean/dirty mark
 inline constexpr const char* kLongEntryPrefix = "extencfs.l.";

@@ -17,6 +17,18 @@ namespace extencfs::test {
 
 inline const char* const kOther = "other";  // opens slot 2
 
+// The configuration of another volume, which the same password opens.
+inline std::string of_another_volume() {
+    const TempDir dir;
+    const auto fs = lower::make_posix_lower_fs();
+    const auto disk = daemon::VolumeOnDisk::open(*fs, dir.path());
+    REQUIRE(disk);
+    auto creation = daemon::VolumeCreation::prepare(*disk);
+    REQUIRE(creation);
+    REQUIRE(creation->finish(cheap(), kPassword));
+    return read_file(dir / volume::kConfigName);
+}
+
 class KeyPlace {
   public:
     // The same volume each time: making it is most of what a test would cost.
