@@ -74,11 +74,17 @@ int change_password(Words words, Asked asked) {
         asked == Asked::kOnStdin ? encfs_stdin_password() : encfs_prompt_new_password();
     if (!fresh) return encfsctl_tell(fresh.error());
     auto set = daemon::set_legacy_password(volume->config, secret->bytes(), fresh->bytes());
-    if (set) set = daemon::write_legacy_config(*volume->fs, volume->disk.root_fd(), volume->config);
+    daemon::Notices left;
+    if (set) {
+        set =
+            daemon::write_legacy_config(*volume->fs, volume->disk.root_fd(), volume->config, &left);
+    }
     if (!set) {
         std::printf("Error saving modified config file.\n");
         return encfsctl_tell(set.error());
     }
+    for (const std::string& notice : left)
+        std::fprintf(stderr, "encfsctl: notice: %s\n", daemon::printable(notice).c_str());
     std::printf("Volume Key successfully updated.\n");
     return 0;
 }

@@ -1,19 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "encfs/daemon/legacy_key.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <ctime>
 #include <span>
 
 #include "crypto/random.h"
-#include "encfs/daemon/config_change.h"
 #include "encfs/legacy/alphabet.h"
-#include "encfs/volume/format.h"
 
 namespace extencfs::daemon {
 namespace {
@@ -58,55 +52,6 @@ std::uint32_t measure_iterations(std::uint32_t target_ms, Bytes salt) {
         std::clamp(wanted, double{kLeastIterations}, double{kMostIterations}));
 }
 
-// The directory that holds the file, and the file's name in it.
-struct Target {
-    lower::Fd own_directory;  // where it is not the volume's
-    int directory = -1;
-    std::string name;
-};
-
-Outcome<Target> target_of(int root_fd, const LegacyConfig& config) {
-    if (config.path.empty()) return Target{{}, root_fd, config.name};
-    const std::size_t slash = config.path.rfind('/');
-    const std::string above = slash == std::string::npos ? "."
-                              : slash == 0               ? "/"
-                                                         : config.path.substr(0, slash);
-    lower::Fd directory(::open(above.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!directory) {
-        return fail(FailureKind::kConfigWrite, above, " cannot be opened (", errno_text(errno),
-                    "); check the path");
-    }
-    const int number = directory.get();
-    return Target{std::move(directory), number,
-                  config.path.substr(slash == std::string::npos ? 0 : slash + 1)};
-}
-
-lower::Result<void> replace(lower::LowerFs& fs, const Target& target, const std::string& temp,
-                            const std::string& text) {
-    const auto old = fs.stat_at(target.directory, target.name);
-    const mode_t mode = old ? old->st_mode & 07777U : 0600U;
-    (void)fs.unlink(target.directory, temp);
-    auto file = fs.open(target.directory, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOCTTY, 0600);
-    if (!file) return std::unexpected(file.error());
-    // Before the secret is in it, and whatever the umask is.
-    if (old) (void)fs.chown(file->get(), old->st_uid, old->st_gid);
-    if (auto set = fs.chmod(file->get(), mode); !set) return set;
-    if (auto put = fs.pwrite(file->get(), std::as_bytes(std::span(text)), 0); !put) return put;
-    if (auto synced = fs.fsync(file->get()); !synced) return synced;
-    auto named = fs.rename(target.directory, temp, target.directory, target.name,
-                           lower::RenameMode::kReplace);
-    if (!named) return named;
-    return fs.fsync(target.directory);
-}
-
-bool has_text(lower::LowerFs& fs, const Target& target, const std::string& text) {
-    const auto file = fs.open(target.directory, target.name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
-    if (!file) return false;
-    std::string present(text.size() + 1, '\0');
-    const auto size = fs.pread(file->get(), std::as_writable_bytes(std::span(present)), 0);
-    return size && *size == text.size() && present.starts_with(text);
-}
-
 }  // namespace
 
 Outcome<crypto::SecretBytes> open_legacy_key(const LegacyConfig& config, Bytes password) {
@@ -148,30 +93,6 @@ Outcome<NewLegacyVolume> new_legacy_volume(legacy::Config config, Bytes password
     if (auto set = set_legacy_password(made, secret.bytes(), password); !set)
         return std::unexpected(set.error());
     return NewLegacyVolume{std::move(made), std::move(secret)};
-}
-
-Outcome<void> write_legacy_config(lower::LowerFs& fs, int root_fd, const LegacyConfig& config) {
-    const auto target = target_of(root_fd, config);
-    if (!target) return std::unexpected(target.error());
-    const std::string temp = std::string(volume::kTempPrefix) + "encfs";
-    const std::string text = legacy::serialize_config(config.config);
-    std::vector<HeldFile> old;
-    if (auto file = fs.open(target->directory, target->name, O_WRONLY | O_NONBLOCK | O_NOCTTY, 0)) {
-        old.push_back({target->name, std::move(*file)});
-    }
-    const auto done = replace(fs, *target, temp, text);
-    if (done) {
-        (void)overwrite_nameless(fs, target->directory, old);
-        return {};
-    }
-    (void)fs.unlink(target->directory, temp);
-    if (has_text(fs, *target, text)) {
-        return fail(FailureKind::kConfigWrite, target->name,
-                    " is written and in force, but may not outlast a power cut (",
-                    errno_text(done.error().value), "); check the disk below");
-    }
-    return fail(FailureKind::kConfigWrite, target->name, " cannot be written (",
-                errno_text(done.error().value), "); check free space and permissions");
 }
 
 Outcome<std::string> legacy_key_text(const LegacyConfig& config, Bytes secret) {

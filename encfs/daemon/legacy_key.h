@@ -6,6 +6,7 @@
 #include <string>
 
 #include "crypto/secret.h"
+#include "encfs/daemon/config_change.h"
 #include "encfs/daemon/legacy_on_disk.h"
 
 namespace extencfs::daemon {
@@ -31,9 +32,15 @@ struct NewLegacyVolume {
 Outcome<NewLegacyVolume> new_legacy_volume(legacy::Config config, Bytes password);
 
 // Writes the configuration where it was read, in place of what is there, whose mode it keeps; a new
-// one is for its owner only. Durable on return; then the bytes of what was there are overwritten.
-// ERRORS: kConfigWrite (whose sentence says so where the new one is in force all the same).
-Outcome<void> write_legacy_config(lower::LowerFs& fs, int root_fd, const LegacyConfig& config);
+// one is for its owner only, and takes nobody's place. Durable on return, and read back; then the
+// bytes of what was there are overwritten, and `left` tells what could not be.
+// LOCKS: flock on the file while it is replaced, so that one of several changes at once is in
+// force. Not on the directory, which a mount locks: a change beside that does no harm.
+// ERRORS: kLocked (somebody else changes or has changed the file since it was read), kCipherDir (a
+// new one, where there is one), kConfigWrite (whose sentence says so where the new one is in force
+// all the same).
+Outcome<void> write_legacy_config(lower::LowerFs& fs, int root_fd, const LegacyConfig& config,
+                                  Notices* left = nullptr);
 
 // The volume's key, wrapped with itself, in EncFS's digits: as `encfsctl showKey` tells it. Whoever
 // knows it can read everything. ERRORS: kOther.

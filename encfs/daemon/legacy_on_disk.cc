@@ -64,7 +64,7 @@ Outcome<LegacyConfig> parse(const std::string& name, ConfigFormat format, Bytes 
     if (!config) return std::unexpected(from_volume_error(config.error(), name));
     auto parameters = legacy::parameters_of(*config);
     if (!parameters) return std::unexpected(from_volume_error(parameters.error(), name));
-    return LegacyConfig{name, {}, std::move(*config), *parameters};
+    return LegacyConfig{name, {}, std::move(*config), *parameters, std::string(text_of(bytes))};
 }
 
 // A file that the user names himself, anywhere.

@@ -18,6 +18,7 @@ struct LegacyConfig {
     std::string path;  // of the file, where it is not `name` in the volume's directory
     legacy::Config config;
     legacy::Parameters parameters;
+    std::optional<std::string> text = {};  // of the file, as it was read; none: it is still to be
 };
 
 // `config_file`, else what ENCFS6_CONFIG or ENCFS5_CONFIG name, else the first of .encfs6.xml,
