@@ -8,25 +8,94 @@
 #include "crypto/encoding.h"
 #include "crypto/random.h"
 #include "encfs/daemon/key_editor.h"
+#include "encfs/daemon/mount_table.h"
+#include "encfs/daemon/root_names.h"
 #include "encfs/volume/format.h"
 #include "encfs/volume/volume_keys.h"
 
 namespace extencfs::daemon {
 namespace {
 
-constexpr const char* kOldPrefix = "extencfs.conf.old.";
+constexpr std::array kCopyNames{volume::kConfigName, volume::kConfigBackupName};
+
+// Other programs' volumes, by what lies in them.
+struct Mark {
+    const char* name;
+    const char* program;
+};
+constexpr std::array kMarks{
+    Mark{".encfs6.xml", "EncFS"},
+    Mark{".encfs5", "EncFS"},
+    Mark{".encfs4", "EncFS"},
+    Mark{".encfs7", "EncFS"},
+    Mark{"gocryptfs.conf", "gocryptfs"},
+    Mark{"cryfs.config", "CryFS"},
+};
+
+bool has_config(const VolumeOnDisk& disk) {
+    return std::ranges::any_of(kCopyNames, [&](const char* name) {
+        return disk.fs().stat_at(disk.root_fd(), name).has_value();
+    });
+}
 
 // What can be read there; nothing where that is why something is to be brought back.
 Outcome<std::vector<ConfigCopy>> present_copies(const VolumeOnDisk& disk) {
-    auto copies = disk.read_config();
-    if (copies) return std::move(copies->usable);
-    if (copies.error().kind == FailureKind::kUnsupported) return std::unexpected(copies.error());
-    return std::vector<ConfigCopy>{};
+    std::vector<ConfigCopy> copies;
+    for (const char* name : kCopyNames) {
+        auto copy = disk.read_copy(name);
+        if (copy) {
+            copies.push_back(std::move(*copy));
+        } else if (copy.error().kind == FailureKind::kUnsupported) {
+            return std::unexpected(copy.error());
+        }
+    }
+    return copies;
 }
 
-std::unexpected<Failure> of_another_volume(const std::string& name, const std::string& path) {
-    return fail(FailureKind::kKeySlot, name, " does not belong to ", path,
-                "; give the one that was exported from it");
+// A directory without a configuration: that it may be a volume which lost it, and is none of the
+// empty directories that volumes are mounted on.
+Outcome<void> check_was_volume(const VolumeOnDisk& disk) {
+    for (const Mark& mark : kMarks) {
+        if (!disk.fs().stat_at(disk.root_fd(), mark.name)) continue;
+        return fail(FailureKind::kCipherDir, disk.path(), " is a volume of ", mark.program,
+                    " (it has ", mark.name, "); give the volume that it was exported from");
+    }
+    const auto place = resolve_mountpoint(disk.path());
+    const auto mount = place ? find_mount(*place) : std::nullopt;
+    if (mount && is_extencfs(*mount)) {
+        return fail(FailureKind::kCipherDir, disk.path(),
+                    " is where a volume is mounted; give the directory that holds the volume");
+    }
+    bool any = false;
+    const auto listed = disk.fs().list(disk.root_fd(), [&](const lower::DirEntry& entry) {
+        any = any || entry.name != "lost+found";
+        return !any;
+    });
+    if (!listed) {
+        return fail(FailureKind::kCipherDir, disk.path(), " cannot be listed (",
+                    errno_text(listed.error().value), "); check its permissions");
+    }
+    if (any) return {};
+    return fail(FailureKind::kCipherDir, disk.path(),
+                " is empty and no volume; give the directory that holds the volume");
+}
+
+// Whether one of the copies is of that volume.
+bool has_copy_of(const std::vector<ConfigCopy>& copies, const ByteArray<16>& volume_id) {
+    return std::ranges::any_of(
+        copies, [&](const ConfigCopy& copy) { return copy.config.volume_id == volume_id; });
+}
+
+// None of the copies, which are there, is of the volume of `name`.
+std::unexpected<Failure> of_another_volume(const std::vector<ConfigCopy>& copies,
+                                           const std::string& name, const std::string& path) {
+    std::string files;
+    for (const ConfigCopy& copy : copies)
+        files += (files.empty() ? "" : " and ") + std::string(copy.name);
+    return fail(FailureKind::kKeySlot, files, " in ", path, copies.size() == 1 ? " is" : " are",
+                " of another volume than ", name,
+                "; give what was exported from this one, or, if that does not belong here, move it "
+                "to another directory");
 }
 
 }  // namespace
@@ -43,15 +112,25 @@ Outcome<HeaderImport> HeaderImport::prepare(lower::LowerFs& fs, const std::strin
     }
     auto disk = VolumeOnDisk::open(fs, path);
     if (!disk) return std::unexpected(disk.error());
+    if (auto whole = disk->check_not_migrating(); !whole) return std::unexpected(whole.error());
+    const bool had_config = has_config(*disk);
+    // Before the lock, which would leave a file there.
+    if (!had_config) {
+        if (auto was = check_was_volume(*disk); !was) return std::unexpected(was.error());
+    }
     const auto present = present_copies(*disk);
     if (!present) return std::unexpected(present.error());
-    for (const ConfigCopy& copy : *present) {
-        if (copy.config.volume_id != config->volume_id) return of_another_volume(name, path);
-    }
+    if (!present->empty() && !has_copy_of(*present, config->volume_id))
+        return of_another_volume(*present, name, path);
     auto lock = lock_for_keys(*disk);
     if (!lock) return std::unexpected(lock.error());
     return HeaderImport(std::move(*disk), std::move(*lock), std::move(name),
-                        {volume::kConfigName, std::move(text), std::move(*config)});
+                        {volume::kConfigName, std::move(text), std::move(*config)}, had_config);
+}
+
+HeaderImport::~HeaderImport() {
+    // Under the lock, which goes after this.
+    if (unfinished_.value) (void)disk_.fs().unlink(disk_.root_fd(), volume::kStateName);
 }
 
 Outcome<void> HeaderImport::check_names(BytesN<32> volume_key) const {
@@ -60,46 +139,75 @@ Outcome<void> HeaderImport::check_names(BytesN<32> volume_key) const {
         return fail(FailureKind::kDamage, name_, " holds keys that do not open (",
                     keys.error().detail, "); give another");
     }
-    bool any = false;
-    bool ours = false;
-    const auto listed = disk_.fs().list(disk_.root_fd(), [&](const lower::DirEntry& entry) {
-        if (entry.name.starts_with(volume::kReservedPrefix) || entry.name == "lost+found") {
-            return true;
-        }
-        any = true;
-        for (const auto& generation : imported_.config.generations) {
-            const auto* codecs = (*keys)->generation(generation.number);
-            ours = ours || codecs->names.decode(imported_.config.root_id, entry.name).has_value();
-        }
-        return !ours;
-    });
-    if (!listed) {
+    const auto names = count_root_names(disk_.fs(), disk_.root_fd(), **keys);
+    if (!names) {
         return fail(FailureKind::kOther, disk_.path(), " cannot be listed (",
-                    errno_text(listed.error().value), "); check its permissions");
+                    errno_text(names.error().value), "); check its permissions");
     }
-    if (any && !ours) return of_another_volume(name_, disk_.path());
-    return {};
+    if (names->ours > names->others) return {};
+    if (names->ours + names->others + names->foreign == 0) return {};
+    // One may be an old file that came back. What no volume makes says nothing beside names of one.
+    const std::size_t all = names->ours + names->others;
+    const std::string count =
+        all == 0 ? "no name"
+                 : std::to_string(names->ours) + " of " + std::to_string(all) + " names";
+    return fail(FailureKind::kKeySlot, count, " in ", disk_.path(), all < 2 ? " is" : " are",
+                " of the keys in ", name_,
+                ", which is of another volume or from before its keys were rotated; give the one "
+                "that was exported from this volume last");
 }
 
-Outcome<Notices> HeaderImport::put_aside(const std::vector<ConfigCopy>& good) const {
+Outcome<HeaderImport::Copies> HeaderImport::check_present(const Copies& present,
+                                                          BytesN<32> volume_key) const {
+    Copies ours;
+    std::string unknown;
+    bool any_foreign = false;
+    for (const ConfigCopy& copy : present) {
+        if (copy.config.volume_id != imported_.config.volume_id) {
+            any_foreign = true;
+        } else if (volume::is_authentic(copy.config, volume_key)) {
+            ours.push_back(copy);
+        } else {
+            unknown += (unknown.empty() ? "" : " and ") + std::string(copy.name);
+        }
+    }
+    // After a rotation of keys that is the only way to what the volume holds by now. Nothing tells
+    // it from one that was forged.
+    if (!unknown.empty()) {
+        return fail(FailureKind::kKeySlot, "the keys of ", disk_.path(), " were rotated since ",
+                    name_, " was exported, or somebody changed ", unknown, "; to use ", name_,
+                    " all the same, move ", unknown, " to another directory first");
+    }
+    if (ours.empty() && any_foreign) return of_another_volume(present, name_, disk_.path());
+    if (ours.empty() || any_foreign) {
+        if (auto named = check_names(volume_key); !named) return std::unexpected(named.error());
+    }
+    std::ranges::sort(ours, std::ranges::greater{},
+                      [](const ConfigCopy& copy) { return copy.config.revision; });
+    return ours;
+}
+
+Outcome<Notices> HeaderImport::put_aside(const Copies& good, const Copies& present) const {
     Notices notices;
-    for (const char* name : {volume::kConfigName, volume::kConfigBackupName}) {
+    for (const char* name : kCopyNames) {
         const auto is_it = [&](const ConfigCopy& copy) { return copy.name == name; };
         if (std::ranges::any_of(good, is_it)) continue;
+        const char* why =
+            std::ranges::any_of(present, is_it) ? "is of another volume" : "could not be read";
         std::array<std::byte, 8> random{};
         if (!crypto::fill_random(random)) {
             return fail(FailureKind::kOther, "the kernel gives no random bytes; try again");
         }
-        const std::string aside = kOldPrefix + crypto::hex_encode(random);
+        const std::string aside = volume::kConfigOldPrefix + crypto::hex_encode(random);
         const auto moved = disk_.fs().rename(disk_.root_fd(), name, disk_.root_fd(), aside,
                                              lower::RenameMode::kReplace);
         if (!moved && moved.error().value == ENOENT) continue;
         if (!moved) {
-            return fail(FailureKind::kConfigWrite, name, ", which cannot be read, cannot be kept (",
+            return fail(FailureKind::kConfigWrite, name, ", which ", why, ", cannot be kept (",
                         errno_text(moved.error().value), "); check the permissions of ",
                         disk_.path());
         }
-        notices.push_back(std::string(name) + " could not be read and is kept as " + aside);
+        notices.push_back(std::string(name) + " " + why + " and is kept as " + aside);
     }
     return notices;
 }
@@ -116,24 +224,19 @@ Outcome<Notices> HeaderImport::finish(const volume::OpeningSecret& secret) {
     }
     const BytesN<32> volume_key = opened->volume_key.bytes();
     // Again, now that nobody else changes it.
-    auto present = present_copies(disk_);
+    const auto present = present_copies(disk_);
     if (!present) return std::unexpected(present.error());
-    // One that somebody without the key wrote says nothing, and is kept.
-    std::erase_if(*present, [&](const ConfigCopy& copy) {
-        return !volume::is_authentic(copy.config, volume_key);
-    });
+    const auto ours = check_present(*present, volume_key);
+    if (!ours) return std::unexpected(ours.error());
     volume::Config next = std::move(opened->config);
-    if (present->empty()) {
-        if (auto named = check_names(volume_key); !named) return std::unexpected(named.error());
-        if (auto raised = volume::next_revision(next); !raised) {
-            return std::unexpected(slot_failure(raised.error()));
-        }
-    } else if (auto back = volume::bring_back(next, present->front().config); !back) {
-        return std::unexpected(slot_failure(back.error()));
-    }
+    const auto follows = ours->empty() ? volume::next_revision(next)
+                                       : volume::bring_back(next, ours->front().config);
+    if (!follows) return std::unexpected(slot_failure(follows.error()));
     const std::string text = volume::serialize_config(next, volume_key);
-    auto notices = put_aside(*present);
+    auto notices = put_aside(*ours, *present);
     if (!notices) return notices;
+    // From here on something of the volume is there.
+    unfinished_.value = false;
     auto written = change_config(disk_, text);
     if (!written) return written;
     notices->insert(notices->end(), written->begin(), written->end());

@@ -76,7 +76,10 @@ Outcome<StateView> view_state(lower::LowerFs& fs, int root_fd) {
 
 Outcome<WriterLock> WriterLock::acquire(lower::LowerFs& fs, int root_fd) {
     for (int attempt = 0; attempt < kAttempts; ++attempt) {
-        auto file = open_regular(fs, root_fd, O_RDWR | O_CREAT);
+        auto file = open_regular(fs, root_fd, O_RDWR);
+        const bool made = !file && file.error().value == ENOENT;
+        if (made) file = open_regular(fs, root_fd, O_RDWR | O_CREAT | O_EXCL);
+        if (made && !file && file.error().value == EEXIST) continue;  // somebody else did
         if (!file) return unusable(file.error().value);
         struct flock lock = whole_file(F_WRLCK);
         bool enforced = true;
@@ -94,6 +97,7 @@ Outcome<WriterLock> WriterLock::acquire(lower::LowerFs& fs, int root_fd) {
         if (!clean) return unusable(clean.error().value);
         WriterLock held(fs, std::move(*file));
         held.was_clean_ = *clean;
+        held.made_file_ = made;
         held.enforced_ = enforced;
         return held;
     }

@@ -31,6 +31,8 @@ class WriterLock {
 
     // Whether the last writer ended in order. Fixed when the lock was taken.
     bool was_clean() const { return was_clean_; }
+    // Whether taking the lock made extencfs.state, which was not there before.
+    bool made_file() const { return made_file_; }
     // False where the lower file system has no locks: a second writer would not be noticed.
     bool is_enforced() const { return enforced_; }
 
@@ -46,6 +48,7 @@ class WriterLock {
     lower::LowerFs* fs_;  // not owned
     lower::Fd file_;
     bool was_clean_ = false;
+    bool made_file_ = false;
     bool enforced_ = true;
 };
 

@@ -7,64 +7,15 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "encfs/volume/volume_keys.h"
-#include "tests/unit/daemon/key_place.h"
+#include "tests/unit/daemon/import_place.h"
 
 using namespace extencfs;
 using namespace extencfs::daemon;
-using extencfs::test::KeyPlace;
+using extencfs::test::Imports;
 using extencfs::test::kOther;
-using extencfs::test::kPassword;
+using extencfs::test::of_another_volume;
 using extencfs::test::read_file;
-using extencfs::test::TempDir;
 using extencfs::test::write_file;
-
-namespace {
-
-struct Imports {
-    KeyPlace place;
-    std::unique_ptr<lower::LowerFs> fs = lower::make_posix_lower_fs();
-    std::string exported = read_file(place.main);
-
-    Outcome<Notices> import(const std::string& text, std::string_view password = "right") const {
-        auto import = HeaderImport::prepare(*fs, place.path(), "F", text);
-        if (!import) return std::unexpected(import.error());
-        return import->finish(bytes_of(password));
-    }
-    // What was put aside.
-    std::vector<std::string> kept() const {
-        std::vector<std::string> texts;
-        for (const std::string& name : place.names()) {
-            if (name.starts_with("extencfs.conf.old."))
-                texts.push_back(read_file(place.path(name)));
-        }
-        std::ranges::sort(texts);
-        return texts;
-    }
-    // A file of the volume, by its lower name.
-    void add_entry() const {
-        const auto config = volume::parse_config(exported);
-        const auto key = volume::unlock(*config, kPassword);
-        REQUIRE(key);
-        const auto keys = volume::VolumeKeys::derive(*config, key->bytes());
-        REQUIRE(keys);
-        const auto name = (*keys)->current().names.encode(config->root_id, "letter");
-        REQUIRE(name);
-        write_file(place.path(name->entry), "");
-    }
-};
-
-std::string of_another_volume() {
-    const TempDir dir;
-    const auto fs = lower::make_posix_lower_fs();
-    const auto disk = VolumeOnDisk::open(*fs, dir.path());
-    auto creation = VolumeCreation::prepare(*disk);
-    REQUIRE(creation);
-    REQUIRE(creation->finish(test::cheap(), kPassword));
-    return read_file(dir / volume::kConfigName);
-}
-
-}  // namespace
 
 TEST_CASE("an exported configuration comes back above the present one") {
     const Imports made;
@@ -148,17 +99,6 @@ TEST_CASE("a configuration that cannot be read is kept when another is brought b
     }
     CHECK(made.place.opens("right"));
     CHECK(made.place.opens(kOther));
-}
-
-TEST_CASE("a forged configuration in the way cannot hinder an import, and is kept") {
-    const Imports made;
-    auto json = nlohmann::json::parse(made.exported);
-    json["revision"] = (std::uint64_t{1} << 53) - 1;
-    const std::string forged = json.dump();
-    made.place.put(forged);
-    REQUIRE(made.import(made.exported));
-    CHECK(made.place.opens("right"));
-    CHECK(made.kept() == std::vector<std::string>{forged, forged});
 }
 
 TEST_CASE("a newer program's configuration is left alone") {
