@@ -6,6 +6,7 @@
 #include "encfs/daemon/hardening.h"
 #include "encfs/daemon/header_import.h"
 #include "encfs/lower/lower_fs.h"
+#include "encfs/volume/format.h"
 #include "tools/cmd_key.h"
 #include "tools/command.h"
 #include "tools/key_source.h"
@@ -25,12 +26,22 @@ struct HeaderOptions {
     std::string file;
 };
 
+// Which of two that differ opens the volume, only who has a key can tell.
+Outcome<void> check_equal(const daemon::ConfigCopies& copies) {
+    if (copies.usable.size() < 2 || copies.usable[0].text == copies.usable[1].text) return {};
+    return daemon::fail(daemon::FailureKind::kDamage, volume::kConfigName, " and ",
+                        volume::kConfigBackupName,
+                        " differ, and without a key nothing tells which is whole; mount the volume "
+                        "once, which makes both the same, and run the same again");
+}
+
 Outcome<void> export_header(const HeaderOptions& options) {
     const auto fs = lower::make_posix_lower_fs();
     const auto disk = daemon::VolumeOnDisk::open(*fs, options.directory);
     if (!disk) return std::unexpected(disk.error());
     const auto copies = disk->read_config();
     if (!copies) return std::unexpected(copies.error());
+    if (auto equal = check_equal(*copies); !equal) return equal;
     const daemon::ConfigCopy& best = copies->usable.front();
     if (auto made = write_private_file(options.file, bytes_of(best.text)); !made) return made;
     for (const std::string& notice : copies->notices) tell_notice(notice);
