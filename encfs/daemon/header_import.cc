@@ -162,6 +162,7 @@ Outcome<HeaderImport::Copies> HeaderImport::check_present(const Copies& present,
     Copies ours;
     std::string unknown;
     bool any_foreign = false;
+    bool older = true;  // the unknown ones are from before a rotation that made the header's keys
     for (const ConfigCopy& copy : present) {
         if (copy.config.volume_id != imported_.config.volume_id) {
             any_foreign = true;
@@ -169,13 +170,17 @@ Outcome<HeaderImport::Copies> HeaderImport::check_present(const Copies& present,
             ours.push_back(copy);
         } else {
             unknown += (unknown.empty() ? "" : " and ") + std::string(copy.name);
+            older = older && copy.config.generations.back().number <
+                                 imported_.config.generations.back().number;
         }
     }
     // After a rotation of keys that is the only way to what the volume holds by now. Nothing tells
     // it from one that was forged.
     if (!unknown.empty()) {
-        return fail(FailureKind::kKeySlot, "the keys of ", disk_.path(), " were rotated since ",
-                    name_, " was exported, or somebody changed ", unknown, "; to use ", name_,
+        const std::string which = older ? unknown + " came back from before a rotation of the keys"
+                                        : "the keys were rotated since it was exported";
+        return fail(FailureKind::kKeySlot, name_, " is not of the present keys of ", disk_.path(),
+                    ": ", which, ", or somebody changed ", unknown, "; to use ", name_,
                     " all the same, move ", unknown, " to another directory first");
     }
     if (ours.empty() && any_foreign) return of_another_volume(present, name_, disk_.path());

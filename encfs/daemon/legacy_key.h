@@ -37,8 +37,8 @@ Outcome<NewLegacyVolume> new_legacy_volume(legacy::Config config, Bytes password
 // LOCKS: flock on the file while it is replaced, so that one of several changes at once is in
 // force. Not on the directory, which a mount locks: a change beside that does no harm.
 // ERRORS: kLocked (somebody else changes or has changed the file since it was read), kCipherDir (a
-// new one, where there is one), kConfigWrite (whose sentence says so where the new one is in force
-// all the same).
+// new one, where there is one), kMigrating, kConfigWrite (whose sentence says so where the new one
+// is in force all the same).
 Outcome<void> write_legacy_config(lower::LowerFs& fs, int root_fd, const LegacyConfig& config,
                                   Notices* left = nullptr);
 

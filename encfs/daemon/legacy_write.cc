@@ -175,6 +175,12 @@ Outcome<void> write_legacy_config(lower::LowerFs& fs, int root_fd, const LegacyC
                                   Notices* left) {
     const auto target = target_of(root_fd, config);
     if (!target) return std::unexpected(target.error());
+    // It moves configurations away and back.
+    if (fs.stat_at(root_fd, volume::kMigrationName)) {
+        return fail(FailureKind::kMigrating, target->name,
+                    " is not changed in the middle of a migration; go on with 'extencfs migrate "
+                    "--in-place' first");
+    }
     std::array<std::byte, kTempDigits / 2> random{};
     if (!crypto::fill_random(random)) return cannot_write(*target, EIO);
     const std::string temp = temp_prefix(*target) + crypto::hex_encode(random);

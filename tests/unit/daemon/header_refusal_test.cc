@@ -55,7 +55,16 @@ TEST_CASE("what was exported before a rotation of keys does not replace what cam
     CHECK(made.kept().empty());
 }
 
-TEST_CASE("nor does it where one copy of the old configuration came back") {
+TEST_CASE("a configuration from before a rotation, which came back, is told apart") {
+    const Imports made;
+    const std::string rotated = made.rotated();
+    made.add_entry("a", rotated);
+    check_refused(made.import(rotated), {"came back from before", "move extencfs.conf and "});
+    remove_copies(made);
+    REQUIRE(made.import(rotated));
+}
+
+TEST_CASE("what was exported before a rotation replaces none beside an old copy that came back") {
     const Imports made;
     const std::string rotated = made.rotated();
     for (const std::string& name : {made.place.main, made.place.backup}) {

@@ -164,6 +164,15 @@ TEST_CASE("an EncFS password is not changed while somebody else does") {
     CHECK(place.opens("new"));
 }
 
+TEST_CASE("an EncFS password is not changed in the middle of a migration") {
+    const Place place;
+    extencfs::test::write_file(place.dir.path(volume::kMigrationName), "");
+    const auto done = write_legacy_config(*place.real, place.dir.fd(), place.changed);
+    REQUIRE_FALSE(done);
+    CHECK(done.error().kind == FailureKind::kMigrating);
+    CHECK(place.opens("right"));
+}
+
 TEST_CASE("a new EncFS volume takes no other's place") {
     const Place place;
     const auto made = write_legacy_config(*place.real, place.dir.fd(), Place::make());
