@@ -292,10 +292,29 @@ def without_inodes(shape):
             for name, seen in shape.items()}
 
 
+class HeldSymlinks:
+    """Descriptors of them, so that the kernel does not forget what they were: they become other inodes."""
+
+    def __init__(self, root):
+        self.held = []
+        for path in key_rotation.everything(root):
+            if os.path.islink(path):
+                fd = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+                self.held.append((path, fd, os.fstat(fd)))
+        lib.check(self.held, "no symlink there")
+
+    def end(self):
+        for path, fd, was in self.held:
+            if os.path.samestat(os.lstat(path), was):
+                yield f"the symlink {path[-60:]!r} is still served as the inode that it was"
+            os.close(fd)
+
+
 def under_load(options, volume, header, rng):
     daemon = volume.mount(mode=options.mode)
     still = os.path.join(daemon.mountpoint, "still")
     before, shape = key_rotation.insides(still), key_rotation.attributes(still)
+    held = HeldSymlinks(still)
     load = Load(options, daemon.mountpoint, still, before, rng)
     time.sleep(1)
     took = []
@@ -306,6 +325,7 @@ def under_load(options, volume, header, rng):
         lib.check(events[-1]["event"] == "done" and events[-1]["damaged"] == 0, f"it ended with {events[-1]}")
         time.sleep(0.5)
     failures, steps = load.end()
+    failures += held.end()
     print(f"two rotations took {' and '.join(took)}, beside {steps} steps of the load")
     failures += key_rotation.differences("contents", before, key_rotation.insides(still))
     failures += key_rotation.differences("attributes", without_inodes(shape),
