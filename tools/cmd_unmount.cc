@@ -32,6 +32,13 @@ Outcome<void> understood(const std::string& mountpoint, const std::string& answe
                             " are being rotated; wait for the end, or cut it short with --lazy: "
                             "then 'extencfs key rotate' must go on before the next mount");
     }
+    if (error == "rotated half") {
+        return daemon::fail(FailureKind::kBusy, "a rotation of the keys of the volume at ",
+                            mountpoint,
+                            " stopped half way; run 'extencfs key rotate --online' to go on, or "
+                            "unmount with --lazy: then 'extencfs key rotate' must go on before the "
+                            "next mount");
+    }
     if (error == "busy") {
         return daemon::fail(FailureKind::kBusy, "files are still open on ", mountpoint,
                             "; close them or use --lazy");

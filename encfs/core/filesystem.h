@@ -67,6 +67,10 @@ class Filesystem {
     void set_on_entry_stale(std::function<void(NodeId, const std::string&)> callback) {
         on_entry_stale_ = std::move(callback);
     }
+    // Likewise, where it may have been told attributes that were true for a moment only.
+    void set_on_attributes_stale(std::function<void(NodeId)> callback) {
+        on_attributes_stale_ = std::move(callback);
+    }
 
     // ---- names ----
     Result<Entry> lookup(NodeId parent, std::string_view name);
@@ -301,9 +305,13 @@ class Filesystem {
     // Before something that may be synced is moved or linked into `directory`: the id files on the
     // way, without which it could not be reached. LOCKS: none held.
     Result<void> sync_way_to(NodeId directory);
-    // After a syncfs: the old places of renamed directories are no longer valid. LOCKS: tree,
-    // since before that syncfs (or nobody else is there).
+    // After a syncfs: the old places of renamed directories are no longer valid. REQUIRES: nobody
+    // else is there.
     void finish_renames();
+    // Likewise, with the syncfs (by that descriptor) and beside operations. LOCKS: the tree for
+    // moments.
+    Result<void> settle_renames(int syncable);
+    void forget_old_places(const std::vector<Location>& renamed);
     void bound_renames();
     Result<void> sync_if_lost();
 
@@ -315,6 +323,7 @@ class Filesystem {
         int fd = -1;  // ... or by descriptor where there is no name
         File file;    // keeps fd open
         ByteArray<16> owner{};
+        NodeId node = 0;
         std::uint64_t ino = 0;
         XattrClass kind = XattrClass::kUnknown;  // of one attribute ...
         std::string lower_name;                  // ... and its name below
@@ -368,6 +377,7 @@ class Filesystem {
     bool privileged_;                       // we are root: owners and modes are ours to set
     std::atomic<bool> no_tmpfiles_{false};  // the lower file system has no O_TMPFILE
     std::function<void(NodeId, const std::string&)> on_entry_stale_;
+    std::function<void(NodeId)> on_attributes_stale_;
     std::shared_ptr<MetadataSink> sink_;    // never null
     std::unique_ptr<VolumeFormat> format_;  // nullptr: without keys
     PathBinding binding_;                   // the format's

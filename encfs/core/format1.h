@@ -74,8 +74,10 @@ class Format1 final : public VolumeFormat {
     }
     // Before the lower rename of a directory from `entry` to `new_entry` in `parent`: its id file
     // is the newest generation's, valid at both, and durable. Nothing where there is none.
+    // `is_settled`: that it lies at `entry` is durable.
     Result<void> before_renewal(lower::LowerFs& lower, int dirfd, const DirContext& parent,
-                                std::string_view entry, std::string_view new_entry) const;
+                                std::string_view entry, std::string_view new_entry,
+                                bool is_settled) const;
     // Whether the directory's id file, if it has one, says that it lies there. ERRORS: kDamaged.
     Result<void> check_place(lower::LowerFs& lower, int dirfd, const DirContext& parent,
                              std::string_view entry) const;

@@ -145,17 +145,18 @@ Result<void> Format1File::reseal_run(ResealProgress& progress, std::uint64_t end
                              std::span(states.data(), n));
         !r)
         return fail(r.error());
-    // Which of them are the older generation's and whole.
-    std::array<bool, kStep> seal{};
+    // Which of them are the older generation's, and which of those are sealed at less than their
+    // length in a dense file: they stay as much damage as they are.
+    std::array<bool, kStep> seal{}, is_short{};
     for (std::uint64_t i = 0; i < n; ++i) {
         const auto piece = volume::fragment(first + i);
         const std::uint64_t want =
             std::min<std::uint64_t>(piece.plain_size, size - std::min(size, piece.plain_off));
         if (states[i].state == FragmentState::kHole) continue;
         if (states[i].state == FragmentState::kGood) {
-            // Sealed at less than its length in a dense file: it stays the damage that it is.
-            seal[i] = sparse || states[i].used >= want;
-            if (!seal[i]) ++progress.damaged;
+            seal[i] = true;
+            is_short[i] = !sparse && states[i].used < want;
+            if (is_short[i]) ++progress.damaged;
             auto beyond = MutBytes(plain.bytes)
                               .subspan(piece.plain_off - head.plain_off, piece.plain_size)
                               .subspan(want);
@@ -171,21 +172,24 @@ Result<void> Format1File::reseal_run(ResealProgress& progress, std::uint64_t end
                 scratch.bytes, std::span(&newer[i], 1));
             !r)
             return fail(r.error());
-        if (newer[i].state != FragmentState::kGood) ++progress.damaged;
+        const bool is_whole =
+            newer[i].state == FragmentState::kGood && (sparse || newer[i].used >= want);
+        if (!is_whole) ++progress.damaged;
     }
     for (std::uint64_t from = 0; from < n;) {
-        std::uint64_t to = from;
-        while (to < n && seal[to]) ++to;
-        if (to == from) {
+        if (!seal[from]) {
             ++from;
             continue;
         }
+        std::uint64_t to = from + 1;
+        while (!is_short[from] && to < n && seal[to] && !is_short[to]) ++to;
         const auto begin = volume::fragment(first + from);
         const auto stop = volume::fragment(first + to - 1);
         const Bytes text = Bytes(plain.bytes)
                                .subspan(begin.plain_off - head.plain_off,
                                         stop.plain_off + stop.plain_size - begin.plain_off);
-        if (auto r = seal_and_write(first + from, to - from, text, size, epoch); !r) return r;
+        const std::uint64_t ends = is_short[from] ? begin.plain_off + states[from].used : size;
+        if (auto r = seal_and_write(first + from, to - from, text, ends, epoch); !r) return r;
         from = to;
     }
     progress.next = first + n;
@@ -208,12 +212,13 @@ Result<void> Format1File::reseal_page(ResealProgress& progress) {
                                     plain.bytes, std::span(&state, 1));
             !r)
             return r;
-        const bool whole =
-            state.state == FragmentState::kGood && (header_.sparse || state.used >= header_.size);
-        if (whole) {
+        if (state.state == FragmentState::kGood) {
+            const bool is_short = !header_.sparse && state.used < header_.size;
+            if (is_short) ++progress.damaged;
             auto beyond = MutBytes(plain.bytes).subspan(header_.size);
             std::fill(beyond.begin(), beyond.end(), std::byte{0});
-            if (auto r = sealer().seal(0, 1, plain.bytes, header_.size, header_.epoch,
+            const std::uint64_t ends = is_short ? state.used : header_.size;
+            if (auto r = sealer().seal(0, 1, plain.bytes, ends, header_.epoch,
                                        MutBytes(page).subspan(where.cipher_off, where.cipher_size));
                 !r)
                 return fail(r.error());
@@ -240,7 +245,10 @@ Result<void> Format1File::reseal_page(ResealProgress& progress) {
 
 Result<void> Format1File::reseal_header(ResealProgress& progress) {
     // The header says that all of them are of the newest generation.
-    if (auto r = lower_.fdatasync(fd_.get()); !r) return fail(r.error());
+    if (auto r = lower_.fdatasync(fd_.get()); !r) {
+        progress.lost_writes = true;
+        return fail(r.error());
+    }
     std::lock_guard lock(state_);
     const auto was = header_;
     const auto* keys_before = keys_;

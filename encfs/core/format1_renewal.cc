@@ -10,7 +10,8 @@
 namespace extencfs::core {
 
 Result<void> Format1::before_renewal(lower::LowerFs& lower, int dirfd, const DirContext& parent,
-                                     std::string_view entry, std::string_view new_entry) const {
+                                     std::string_view entry, std::string_view new_entry,
+                                     bool is_settled) const {
     auto file = read_id_file(lower, dirfd, O_RDWR);
     if (!file) return std::unexpected(file.error());
     if (!*file) return {};
@@ -25,7 +26,7 @@ Result<void> Format1::before_renewal(lower::LowerFs& lower, int dirfd, const Dir
         (dir.here == here || dir.next == here))
         return {};
     // A rename may have brought it here: that must be durable before its old place is forgotten.
-    if (!volume::all_zero(dir.next)) {
+    if (!is_settled && !volume::all_zero(dir.next)) {
         if (auto r = lower.syncfs(dirfd); !r) return fail(r.error());
     }
     (*file)->keys = &keys;
@@ -56,7 +57,7 @@ bool Format1::is_older_name(lower::LowerFs& lower, int dirfd, const DirContext& 
 Result<void> Format1::renew_directory(lower::LowerFs& lower, int dirfd, const DirContext& parent,
                                       std::string_view entry) const {
     // Under these keys, and valid where it is.
-    if (auto r = before_renewal(lower, dirfd, parent, entry, entry); !r) return r;
+    if (auto r = before_renewal(lower, dirfd, parent, entry, entry, false); !r) return r;
     auto file = read_id_file(lower, dirfd, O_RDWR);
     if (!file) return std::unexpected(file.error());
     const auto number = context_.keys->current().number;

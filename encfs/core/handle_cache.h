@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "encfs/core/types.h"
@@ -91,6 +92,14 @@ class HandleCache {
         std::vector<std::shared_ptr<T>> out;
         out.reserve(entries_.size());
         for (auto& [node, entry] : entries_) out.push_back(entry.object);
+        return out;
+    }
+
+    std::vector<std::pair<NodeId, std::shared_ptr<T>>> all_with_nodes() {
+        std::lock_guard lock(mutex_);
+        std::vector<std::pair<NodeId, std::shared_ptr<T>>> out;
+        out.reserve(entries_.size());
+        for (auto& [node, entry] : entries_) out.emplace_back(node, entry.object);
         return out;
     }
 

@@ -53,23 +53,38 @@ void ListingSnapshots::keep_order(NodeId directory, ListingSnapshot snapshot) {
     auto kept = std::make_shared<const ListingSnapshot>(std::move(snapshot));
     const std::lock_guard lock(mutex_);
     if (const auto it = orders_.find(directory); it != orders_.end()) drop_locked(it->second);
+    forgotten_orders_.erase(directory);
     keep_locked({std::move(kept), 0, directory});
 }
 
-std::optional<ListingSnapshots::Place> ListingSnapshots::continued(
-    NodeId directory, std::uint64_t lower_cookie) const {
+ListingSnapshots::Known ListingSnapshots::continued(NodeId directory, std::uint64_t lower_cookie,
+                                                    Place& place) const {
+    using Item = ListingSnapshot::Item;
     const std::lock_guard lock(mutex_);
     const auto it = orders_.find(directory);
-    if (it == orders_.end()) return std::nullopt;
+    if (it == orders_.end())
+        return forgotten_orders_.contains(directory) ? Known::kForgotten : Known::kNo;
     const auto& items = it->second->snapshot->items;
-    const auto at = std::ranges::find(items, lower_cookie, &ListingSnapshot::Item::lower_cookie);
-    if (at == items.end()) return std::nullopt;
-    return Place{it->second->snapshot, 0, static_cast<std::size_t>(at - items.begin()) + 1};
+    auto next = std::ranges::find(items, lower_cookie, &Item::lower_cookie);
+    if (next != items.end()) {
+        ++next;
+    } else {
+        // What it was at was removed, or is no name of ours; or something came to lie after it.
+        next = std::ranges::find(items, lower_cookie, &Item::position);
+        // Where positions grow, the listing below would go on at the next one.
+        if (next == items.end() && std::ranges::is_sorted(items, {}, &Item::position))
+            next = std::ranges::lower_bound(items, lower_cookie, {}, &Item::position);
+        else if (next == items.end())
+            return Known::kForgotten;
+    }
+    place = {it->second->snapshot, 0, static_cast<std::size_t>(next - items.begin())};
+    return Known::kYes;
 }
 
 void ListingSnapshots::forget() {
     const std::lock_guard lock(mutex_);
     while (!kept_.empty()) drop_locked(kept_.begin());
+    forgotten_orders_ = {};
 }
 
 void ListingSnapshots::keep_locked(Kept kept) {
@@ -95,6 +110,7 @@ void ListingSnapshots::drop_locked(std::list<Kept>::iterator it) {
         }
     } else {
         orders_.erase(it->directory);
+        forgotten_orders_.insert(it->directory);
     }
     kept_.erase(it);
 }

@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "encfs/core/types.h"
@@ -24,7 +25,9 @@ struct ListingSnapshot {
         std::string name;  // plain
         std::uint64_t ino = 0;
         unsigned char type = 0;
-        std::uint64_t lower_cookie = 0;  // that continued after it below
+        // Of an order that was kept: where the listing below was before the entry, and after it.
+        std::uint64_t position = 0;
+        std::uint64_t lower_cookie = 0;
     };
     std::vector<Item> items;
 };
@@ -55,9 +58,11 @@ class ListingSnapshots {
     // The lower order of a directory whose lower names are about to change, for the listings that
     // began before there were snapshots.
     void keep_order(NodeId directory, ListingSnapshot snapshot);
-    // Where such a listing goes on. nullopt: not known any more.
-    std::optional<Place> continued(NodeId directory, std::uint64_t lower_cookie) const;
-    // All of them; the cookies of the last hundred thousand that went stay known as ours.
+    // Where such a listing goes on, also when the entry it was at is gone. kForgotten: the order
+    // had to go. kNo: none was kept.
+    Known continued(NodeId directory, std::uint64_t lower_cookie, Place& place) const;
+    // All of them, and that there were orders; the cookies of the last hundred thousand snapshots
+    // that went stay known as ours.
     void forget();
 
   private:
@@ -78,6 +83,7 @@ class ListingSnapshots {
     std::size_t names_ = 0;
     std::unordered_map<std::uint64_t, std::list<Kept>::iterator> by_id_;
     std::unordered_map<NodeId, std::list<Kept>::iterator> orders_;
+    std::unordered_set<NodeId> forgotten_orders_;
     std::unordered_map<std::uint64_t, NodeId> forgotten_;
     std::deque<std::uint64_t> forgotten_ids_;  // oldest first
 };

@@ -2,12 +2,14 @@
 // What a file system does for whoever rotates its keys. The walk itself is in rotator*.cc.
 #include "encfs/core/online_rotation.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <cerrno>
 #include <thread>
 
 #include "encfs/core/rotator.h"
+#include "encfs/volume/format.h"
 
 namespace extencfs::core {
 
@@ -43,9 +45,18 @@ void OnlineRotation::tell_files() {
     for (const Filesystem::File& file : files) file->keys_changed();
 }
 
+bool OnlineRotation::has_lost_writes() const {
+    return fs_.rotation_.lost_writes;
+}
+
 Result<void> OnlineRotation::begin(std::shared_ptr<const volume::VolumeKeys> keys,
                                    const MakeResealing& make) {
     if (!fs_.rotation_.possible) return fail(ErrorKind::kUnsupported);
+    if (!fs_.rotation_.sync_fd) {
+        auto fd = fs_.lower_->open(fs_.root_->fd.get(), volume::kConfigName, O_RDONLY, 0);
+        if (!fd) return fail(fd.error());
+        fs_.rotation_.sync_fd = std::move(*fd);
+    }
     const std::unique_lock alone(fs_.gate_);
     auto resealing = make();
     if (!resealing) return fail(resealing.error());
@@ -72,23 +83,17 @@ Result<void> OnlineRotation::run(RotationRun& run) {
     run.failed_at.clear();
     Filesystem::Rotator rotator(fs_, run);  // goes after Noting, and takes what was noted with it
     const Noting noting(fs_);
+    // Headers that are read are durable then, and what an earlier run wrote is.
+    if (auto r = rotator.settle(); !r) return r;
     if (auto r = rotator.renew(); !r) return r;
-    const auto settle = [this]() -> Result<void> {
-        // What is renamed between the sync and the end may not be durable, and keeps its old place.
-        std::shared_lock tree(fs_.tree_lock_);
-        if (auto r = fs_.lower_->syncfs(fs_.root_->fd.get()); !r) return fail(r.error());
-        fs_.finish_renames();
-        return {};
-    };
-    if (auto r = settle(); !r) return r;
+    if (auto r = rotator.settle(); !r) return r;
     run.begin();
     run.cleaning = true;
     if (auto r = rotator.clean(); !r) return r;
     lower::Result<void> cleaned;
     change_root([&] { cleaned = fs_.rotation_.resealing->clean(); });
     if (!cleaned) return fail(cleaned.error());
-    if (auto r = fs_.lower_->syncfs(fs_.root_->fd.get()); !r) return fail(r.error());
-    return {};
+    return rotator.settle();
 }
 
 void OnlineRotation::end(std::shared_ptr<const volume::VolumeKeys> keys) {
@@ -132,7 +137,9 @@ void Filesystem::note_moved(const Place& place) {
         rotation_.notes.lose();
         return;
     }
-    rotation_.notes.add({node, place.location});
+    if (rotation_.notes.add({node, place.location, S_ISLNK(is->st_mode)})) return;
+    give_back(node, 1);
+    give_back(place.location.parent, 1);
 }
 
 }  // namespace extencfs::core

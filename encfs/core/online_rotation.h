@@ -34,8 +34,12 @@ class OnlineRotation {
     using MakeResealing = std::function<lower::Result<std::shared_ptr<Resealing>>()>;
     Result<void> begin(std::shared_ptr<const volume::VolumeKeys> keys, const MakeResealing& make);
     // When it returns, all is of the last generation, and durable.
-    // ERRORS: whatever stopped it (ECANCELED: `run.stop`); begin() and run again.
+    // ERRORS: whatever stopped it (ECANCELED: `run.stop`); begin() and run again, unless
+    // has_lost_writes().
     Result<void> run(RotationRun& run);
+    // The lower file system could not write something, and what is cached hides it: no run in this
+    // mount can end, a rotation of the unmounted volume can.
+    bool has_lost_writes() const;
     // The last generation alone. REQUIRES: run(), and a configuration without the others.
     void end(std::shared_ptr<const volume::VolumeKeys> keys);
     // Runs `change`, which changes names in the root that are not the file system's, with nobody

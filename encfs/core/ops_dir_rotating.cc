@@ -16,7 +16,7 @@ Result<ListingSnapshot> Filesystem::snapshot_of(const DirHandle& dir) {
     auto listed = lower_->list(dirfd, [&](const lower::DirEntry& entry) {
         auto name = format_->decode_name(*lower_, dirfd, dir.context, entry.name);
         if (name) {
-            snapshot.items.push_back({std::move(*name), entry.ino, entry.type, entry.cookie});
+            snapshot.items.push_back({std::move(*name), entry.ino, entry.type, 0, entry.cookie});
         } else if (options_.on_name_left_out && !format_->is_reserved(entry.name)) {
             using Why = Options::LeftOut;
             const bool foreign = name.error().kind == ErrorKind::kInvalid;
@@ -49,9 +49,14 @@ std::optional<Result<ListingSnapshots::Place>> Filesystem::steady_listing(NodeId
     if (cookie != 0) {
         // It began before the rotation.
         if (!is_renewed(dir->context)) return std::nullopt;
-        auto continued = rotation_.snapshots.continued(node, cookie);
-        if (!continued) return fail(ErrorKind::kStale);
-        return std::move(*continued);
+        switch (rotation_.snapshots.continued(node, cookie, place)) {
+            case ListingSnapshots::Known::kYes:
+                return place;
+            case ListingSnapshots::Known::kForgotten:
+                return fail(ErrorKind::kStale);
+            case ListingSnapshots::Known::kNo:  // or since an earlier run had renewed it
+                return std::nullopt;
+        }
     }
     std::shared_lock names(namespace_lock(node));
     auto snapshot = snapshot_of(*dir);

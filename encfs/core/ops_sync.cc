@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <set>
+#include <string_view>
+#include <utility>
 
 #include "encfs/core/filesystem.h"
 
@@ -134,9 +137,7 @@ void Filesystem::bound_renames() {
         std::lock_guard lock(unsynced_mutex_);
         if (renamed_.size() < kMostRenamed) return;
     }
-    // What is renamed between the sync and the end may not be durable, and keeps its old place.
-    std::shared_lock tree(tree_lock_);
-    if (lower_->syncfs(root_->fd.get())) finish_renames();
+    (void)settle_renames(root_->fd.get());  // failing, they stay to be settled
 }
 
 void Filesystem::finish_renames() {
@@ -145,6 +146,36 @@ void Filesystem::finish_renames() {
         std::lock_guard lock(unsynced_mutex_);
         renamed.swap(renamed_);
     }
+    forget_old_places(renamed);
+}
+
+Result<void> Filesystem::settle_renames(int syncable) {
+    std::vector<Location> renamed;
+    {
+        const std::shared_lock tree(tree_lock_);  // none of them is half done
+        const std::lock_guard lock(unsynced_mutex_);
+        renamed.swap(renamed_);
+    }
+    if (auto r = lower_->syncfs(syncable); !r) {
+        const std::lock_guard lock(unsynced_mutex_);
+        renamed_.insert(renamed_.end(), renamed.begin(), renamed.end());
+        return fail(r.error());
+    }
+    const std::shared_lock tree(tree_lock_);
+    {
+        // What was renamed since may not be durable, and keeps its old place.
+        const std::lock_guard lock(unsynced_mutex_);
+        std::set<std::pair<NodeId, std::string_view>> again;
+        for (const Location& one : renamed_) again.insert({one.parent, one.entry});
+        std::erase_if(renamed, [&](const Location& one) {
+            return again.contains({one.parent, one.entry});
+        });
+    }
+    forget_old_places(renamed);
+    return {};
+}
+
+void Filesystem::forget_old_places(const std::vector<Location>& renamed) {
     for (const auto& location : renamed) {
         auto parent = directory(location.parent, Tree::kHeld);
         if (!parent) continue;

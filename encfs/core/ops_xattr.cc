@@ -43,6 +43,7 @@ Result<Filesystem::XattrTarget> Filesystem::xattr_target(NodeId node, bool need_
     auto is = view(node);
     if (!is) return std::unexpected(is.error());
     XattrTarget target;
+    target.node = node;
     target.ino = is->ino;
     if (S_ISDIR(is->type)) {
         auto dir = directory(node);

@@ -19,9 +19,16 @@ namespace extencfs::core {
 class Resealing {
   public:
     virtual ~Resealing() = default;
+    struct Sealed {
+        std::uint64_t damaged = 0;  // open under no key, and stay as they are
+        bool changed_mode = false;  // lifted for a moment
+    };
     // All attributes of that open file or directory; the older forms are gone when it returns.
-    // Gives how many open under no key, and stay as they are.
-    virtual lower::Result<std::uint64_t> attributes(int fd, const ByteArray<16>& owner) = 0;
+    virtual lower::Result<Sealed> attributes(int fd, const ByteArray<16>& owner) = 0;
+    // Makes, where that symlink has several names, the one that all of them will become. True: it
+    // is to be durable before symlink() is called for one of them.
+    virtual lower::Result<bool> prepare_symlink(int dirfd, const std::string& entry,
+                                                const struct stat& is) = 0;
     enum class Link : std::uint8_t { kNew, kReplaced, kDamaged };
     // A symlink cannot be changed: kReplaced is another inode under the same name.
     virtual lower::Result<Link> symlink(int dirfd, const std::string& entry,

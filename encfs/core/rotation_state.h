@@ -5,9 +5,12 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
+#include <tuple>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -16,6 +19,7 @@
 #include "encfs/core/listing_snapshots.h"
 #include "encfs/core/rotation.h"
 #include "encfs/core/types.h"
+#include "encfs/lower/fd.h"
 
 namespace extencfs::core {
 
@@ -29,21 +33,27 @@ class RotationNotes {
     struct Moved {
         NodeId node = 0;
         Location location;
+        bool by_name = false;  // each of its names for itself: a symlink
     };
-    void add(Moved moved) {
+    // False: it waits there already, whose references those of `moved` are not.
+    bool add(const Moved& moved) {
         const std::lock_guard lock(mutex_);
-        moved_.push_back(std::move(moved));
+        Key key{moved.node, 0, {}};
+        if (moved.by_name) key = {moved.node, moved.location.parent, moved.location.entry};
+        return moved_.emplace(std::move(key), moved).second;
     }
-    std::optional<Moved> take_last() {
+    std::optional<Moved> take_one() {
         const std::lock_guard lock(mutex_);
         if (moved_.empty()) return std::nullopt;
-        std::optional<Moved> last(std::move(moved_.back()));
-        moved_.pop_back();
-        return last;
+        return std::move(moved_.extract(moved_.begin()).mapped());
     }
     std::vector<Moved> take_all() {
         const std::lock_guard lock(mutex_);
-        return std::exchange(moved_, {});
+        std::vector<Moved> all;
+        all.reserve(moved_.size());
+        for (auto& [key, moved] : moved_) all.push_back(std::move(moved));
+        moved_.clear();
+        return all;
     }
     std::size_t count() const {
         const std::lock_guard lock(mutex_);
@@ -73,7 +83,8 @@ class RotationNotes {
 
   private:
     mutable std::mutex mutex_;
-    std::vector<Moved> moved_;
+    using Key = std::tuple<NodeId, NodeId, std::string>;
+    std::map<Key, Moved> moved_;
     std::unordered_set<std::uint64_t> walked_;
     std::atomic<bool> lost_{false};
 };
@@ -88,6 +99,12 @@ struct RotationState {
     RotationNotes notes;
     std::mutex xattr_renewal;  // held over its lower calls
     ListingSnapshots snapshots;
+    // Given when the first rotation begins, and nobody else's: a file system tells each descriptor
+    // once that it could not write something, whoever heard of it by others.
+    lower::Fd sync_fd;
+    // Something that was to be on the disk is in the cache alone, where it looks as if it were
+    // done.
+    bool lost_writes = false;
 
     // While keys are rotated: nobody lifts a mode and puts it back meanwhile. Held over lower
     // calls.

@@ -17,8 +17,12 @@ namespace {
 
 // So long others may have to wait between two rests.
 constexpr std::chrono::steady_clock::duration kTurn = std::chrono::milliseconds(1);
-constexpr std::chrono::steady_clock::duration kLongestRest = std::chrono::milliseconds(100);
+constexpr std::chrono::steady_clock::duration kNap = std::chrono::milliseconds(50);
+// What is left is moved as fast as it is looked at: then it rests less.
 constexpr std::size_t kManyMoved = 64;
+constexpr int kLessRest = 8;
+constexpr std::chrono::steady_clock::duration kSettled = std::chrono::seconds(5);
+constexpr std::size_t kManyRenamed = 512;
 
 }  // namespace
 
@@ -87,10 +91,44 @@ Filesystem::Rotator::~Rotator() {
 
 void Filesystem::Rotator::rest() {
     if (owed_ < kTurn) return;
-    // Who moves things faster than they are looked at is not waited for.
-    if (notes_.count() > kManyMoved) return;
-    std::this_thread::sleep_for(std::min(owed_, kLongestRest));
+    const bool is_chased = waiting_.empty() && notes_.count() > kManyMoved;
+    auto left = is_chased ? owed_ / kLessRest : owed_;
+    while (left.count() > 0 && stopped()) {
+        std::this_thread::sleep_for(std::min(left, kNap));
+        left -= kNap;
+    }
     owed_ = {};
+}
+
+Result<void> Filesystem::Rotator::settle() {
+    settled_ = std::chrono::steady_clock::now();
+    if (fs_.rotation_.lost_writes) return fail(lower::Errno{EIO});
+    if (auto r = fs_.settle_renames(fs_.rotation_.sync_fd.get()); !r)
+        return lost_writes("", r.error());
+    return {};
+}
+
+Result<void> Filesystem::Rotator::settle_sometimes() {
+    std::size_t renamed = 0;
+    {
+        const std::lock_guard lock(fs_.unsynced_mutex_);
+        renamed = fs_.renamed_.size();
+    }
+    if (renamed < kManyRenamed && std::chrono::steady_clock::now() - settled_ < kSettled) return {};
+    return settle();
+}
+
+bool Filesystem::Rotator::is_settled(const Location& location) {
+    const std::lock_guard lock(fs_.unsynced_mutex_);
+    return std::ranges::none_of(fs_.renamed_, [&](const Location& one) {
+        return one.parent == location.parent && one.entry == location.entry;
+    });
+}
+
+std::unexpected<Error> Filesystem::Rotator::lost_writes(const std::string& path,
+                                                        const Error& error) {
+    fs_.rotation_.lost_writes = true;
+    return failed(path, error);
 }
 
 Result<void> Filesystem::Rotator::stopped() const {
@@ -132,7 +170,9 @@ Result<void> Filesystem::Rotator::walk(Pass pass) {
 Result<void> Filesystem::Rotator::go_on(Pass pass) {
     for (;;) {
         if (auto r = stopped(); !r) return r;
-        if (!waiting_.empty()) {
+        // What waits longest is not looked at last only because much is moved.
+        moved_last_ = !waiting_.empty() && !moved_last_ && notes_.count() > kManyMoved;
+        if (!waiting_.empty() && !moved_last_) {
             const NodeId node = waiting_.back();
             waiting_.pop_back();
             auto done = visit(node, pass);
@@ -140,8 +180,9 @@ Result<void> Filesystem::Rotator::go_on(Pass pass) {
             if (!done) return done;
             continue;
         }
-        const auto moved = notes_.take_last();
-        if (!moved) return {};
+        const auto moved = notes_.take_one();
+        if (!moved && waiting_.empty()) return {};
+        if (!moved) continue;
         auto done = visit_moved(*moved, pass);
         fs_.forget(moved->node, 1);
         fs_.forget(moved->location.parent, 1);
@@ -194,10 +235,9 @@ Result<std::vector<std::string>> Filesystem::Rotator::entries_of(NodeId node, Pa
         }
         notes_.note_walked(in.dir()->ino);
         if (pass != Pass::kSurvey) {
-            auto bad = fs_.rotation_.resealing->attributes(in.fd(), in.dir()->context.id);
-            if (!bad) return failed(path_of(in, ""), Error{ErrorKind::kLower, bad.error().value});
-            if (*bad != 0 && pass == Pass::kRenew)
-                (void)damaged(path_of(in, ""), "attributes do not authenticate");
+            auto sealed =
+                seal_attributes(in.fd(), node, in.dir()->context.id, path_of(in, ""), pass);
+            if (!sealed) return sealed;
         }
         if (pass == Pass::kClean && !format_.is_newest(in.dir()->context))
             return failed(path_of(in, ""), Error{ErrorKind::kInternal});
@@ -221,7 +261,10 @@ Result<void> Filesystem::Rotator::visit(NodeId node, Pass pass) {
         if (auto r = stopped(); !r) return r;
         if (auto r = visit_entry(node, entry, pass); !r) return r;
     }
-    if (pass == Pass::kRenew) return renew_names(node);
+    if (pass == Pass::kRenew) {
+        if (auto r = renew_names(node); !r) return r;
+        return settle_sometimes();
+    }
     if (pass == Pass::kClean) return sweep_side_files(node);
     return {};
 }
@@ -241,16 +284,22 @@ Result<void> Filesystem::Rotator::visit_moved(const Moved& moved, Pass pass) {
 }
 
 Result<void> Filesystem::Rotator::visit_entry(NodeId node, const std::string& entry, Pass pass) {
-    NodeId file = 0;
-    auto done = alone_in(node, [&](Inside& in) { return look_at_entry(in, entry, pass, file); });
-    if (file == 0) return done;
-    if (done) done = visit_file(file, pass);
-    fs_.forget(file, 1);
+    Next next;
+    const auto look = [&](Inside& in) { return look_at_entry(in, entry, pass, next); };
+    auto done = alone_in(node, look);
+    if (done && next.settle) {
+        done = settle();
+        next.settle = false;
+        if (done) done = alone_in(node, look);
+    }
+    if (next.file == 0) return done;
+    if (done) done = visit_file(next.file, pass);
+    fs_.forget(next.file, 1);
     return done;
 }
 
 Result<void> Filesystem::Rotator::look_at_entry(Inside& in, const std::string& entry, Pass pass,
-                                                NodeId& file) {
+                                                Next& next) {
     const auto is = fs_.lower_->stat_at(in.fd(), entry);
     if (!is && is.error().value == ENOENT) return {};
     const std::string path = path_of(in, entry);
@@ -266,6 +315,12 @@ Result<void> Filesystem::Rotator::look_at_entry(Inside& in, const std::string& e
         return damaged(path, "the name does not authenticate");
     }
     if (!name) return failed(path, name.error());
+    if (pass == Pass::kRenew && S_ISLNK(is->st_mode)) {
+        const auto prepared = prepare_symlink(in, entry, *is);
+        if (!prepared) return std::unexpected(prepared.error());
+        next.settle = *prepared;
+        if (next.settle) return {};
+    }
     ++run_.things;
     if (pass == Pass::kRenew && !format_.is_newest(context)) {
         const auto fresh = format_.encode_name(format_.renewed(context), *name);
@@ -278,7 +333,7 @@ Result<void> Filesystem::Rotator::look_at_entry(Inside& in, const std::string& e
     const auto acquire = [&] {
         return fs_.table_->acquire({in.node(), entry}, is->st_ino, is->st_mode);
     };
-    if (S_ISREG(is->st_mode)) file = acquire();
+    if (S_ISREG(is->st_mode)) next.file = acquire();
     if (S_ISLNK(is->st_mode)) {
         if (pass != Pass::kSurvey) return seal_symlink(in, entry, *is, *name, pass);
         const auto target = fs_.lower_->readlink(in.fd(), entry);

@@ -31,6 +31,8 @@ class Filesystem::Rotator {
     Result<void> survey();
     Result<void> renew();
     Result<void> clean();
+    // What was done is durable, and old places of directories are no longer valid.
+    Result<void> settle();
 
     class Inside;
 
@@ -53,6 +55,12 @@ class Filesystem::Rotator {
     template <typename Act>
     Result<void> alone_in(NodeId node, const Act& act);
     void rest();
+    // Now and then, with others at work: so few things of theirs wait for the disk.
+    Result<void> settle_sometimes();
+    // Whether nothing that a power cut takes has brought the directory there.
+    bool is_settled(const Location& location);
+    // A sync that failed: nothing writes again what is in the cache.
+    std::unexpected<Error> lost_writes(const std::string& path, const Error& error);
     Result<void> stopped() const;
     // An error, with where it was.
     std::unexpected<Error> failed(const std::string& path, Error error);
@@ -73,17 +81,25 @@ class Filesystem::Rotator {
     Result<bool> is_in_its_place(const Inside& in, Pass pass);
     Result<std::vector<std::string>> entries_of(NodeId node, Pass pass);
     Result<void> visit_entry(NodeId node, const std::string& entry, Pass pass);
-    // `file`: a regular one that is to be looked at next, with a reference.
-    Result<void> look_at_entry(Inside& in, const std::string& entry, Pass pass, NodeId& file);
+    struct Next {
+        NodeId file = 0;      // a regular one that is to be looked at next, with a reference
+        bool settle = false;  // and then the entry once more
+    };
+    Result<void> look_at_entry(Inside& in, const std::string& entry, Pass pass, Next& next);
     Result<void> wait_for(NodeId directory);
 
     // ---- rotator_files.cc ----
     Result<void> visit_file(NodeId& node, Pass pass);
     Result<File> open_to_seal(NodeId& node);
-    Result<void> seal_file(ContentFile& file, const std::string& path);
-    Result<void> seal_attributes(const ContentFile& file, const std::string& path, Pass pass);
+    Result<void> seal_file(NodeId node, ContentFile& file, const std::string& path);
+    Result<void> seal_attributes(int fd, NodeId node, const ByteArray<16>& owner,
+                                 const std::string& path, Pass pass);
+    Result<void> seal_attributes_of(NodeId node, const ContentFile& file, const std::string& path,
+                                    Pass pass);
     Result<void> seal_nameless(bool& any);
     bool anything_left();
+    // Where it has several names. True: settle() before it is sealed.
+    Result<bool> prepare_symlink(Inside& in, const std::string& entry, const struct stat& is);
     Result<void> seal_symlink(Inside& in, const std::string& entry, const struct stat& is,
                               const std::string& plain, Pass pass);
 
@@ -110,6 +126,8 @@ class Filesystem::Rotator {
     std::unordered_set<std::string> sided_;
     NodeId sided_in_ = 0;
     std::chrono::steady_clock::duration owed_{};
+    std::chrono::steady_clock::time_point settled_{};
+    bool moved_last_ = false;  // what was visited last had been noted
 };
 
 // A directory within a step: its descriptor, which can be listed and synced, and what it was.

@@ -45,7 +45,10 @@ Result<void> Filesystem::Rotator::visit_file(NodeId& node, Pass pass) {
             if (pass == Pass::kClean) return {};  // told in the walk before
             return damaged(path, "the header does not authenticate");
         }
-        if (!found && (!view || view->gone)) return {};
+        const bool is_gone = !view || view->gone;
+        if (!found && is_gone &&
+            (is_lost(found.error()) || found.error().kind == ErrorKind::kNotFound))
+            return {};
         if (!found) return failed(path, found.error());
         file = std::move(*found);
         path = path_below(fs_.root_->fd.get(), file->fd());
@@ -53,26 +56,37 @@ Result<void> Filesystem::Rotator::visit_file(NodeId& node, Pass pass) {
         if (pass != Pass::kClean) return {};
         // They are, unless what sealed them is at fault: a last look before the old keys go.
         if (file->is_of_older_keys()) return failed(path, Error{ErrorKind::kInternal});
-        return seal_attributes(*file, path, pass);
+        return seal_attributes_of(node, *file, path, pass);
     });
     if (!opened) return opened;
-    auto done = file && pass == Pass::kRenew ? seal_file(*file, path) : Result<void>{};
+    auto done = file && pass == Pass::kRenew ? seal_file(node, *file, path) : Result<void>{};
     const auto view = fs_.table_->view(node);
     if (done && view) notes_.note_walked(view->ino);
     return done;
 }
 
-Result<void> Filesystem::Rotator::seal_attributes(const ContentFile& file, const std::string& path,
-                                                  Pass pass) {
-    const auto owner = format_.content_id(*fs_.lower_, file.fd());
-    if (!owner) return std::unexpected(owner.error());
-    const auto bad = fs_.rotation_.resealing->attributes(file.fd(), *owner);
-    if (!bad) return failed(path, Error{ErrorKind::kLower, bad.error().value});
-    if (*bad != 0 && pass == Pass::kRenew) return damaged(path, "attributes do not authenticate");
+Result<void> Filesystem::Rotator::seal_attributes(int fd, NodeId node, const ByteArray<16>& owner,
+                                                  const std::string& path, Pass pass) {
+    // They may go by way of a file in the root.
+    Inside root(fs_);
+    if (auto r = root.open(kRootNode); !r) return r;
+    const auto sealed = fs_.rotation_.resealing->attributes(fd, owner);
+    if (!sealed) return failed(path, Error{ErrorKind::kLower, sealed.error().value});
+    if (sealed->changed_mode && fs_.on_attributes_stale_) fs_.on_attributes_stale_(node);
+    if (sealed->damaged != 0 && pass == Pass::kRenew)
+        return damaged(path, "attributes do not authenticate");
     return {};
 }
 
-Result<void> Filesystem::Rotator::seal_file(ContentFile& file, const std::string& path) {
+Result<void> Filesystem::Rotator::seal_attributes_of(NodeId node, const ContentFile& file,
+                                                     const std::string& path, Pass pass) {
+    const auto owner = format_.content_id(*fs_.lower_, file.fd());
+    if (!owner) return std::unexpected(owner.error());
+    return seal_attributes(file.fd(), node, *owner, path, pass);
+}
+
+Result<void> Filesystem::Rotator::seal_file(NodeId node, ContentFile& file,
+                                            const std::string& path) {
     ResealProgress progress;
     bool first = true;
     std::uint64_t told = 0;
@@ -83,7 +97,7 @@ Result<void> Filesystem::Rotator::seal_file(ContentFile& file, const std::string
             if (!before) return fail(before.error());
             if (first) {
                 ChangeScope scope(*fs_.sink_, {.inodes = {before->st_ino}});
-                auto sealed = seal_attributes(file, path, Pass::kRenew);
+                auto sealed = seal_attributes_of(node, file, path, Pass::kRenew);
                 if (!sealed) return sealed;
                 first = false;
             }
@@ -98,12 +112,13 @@ Result<void> Filesystem::Rotator::seal_file(ContentFile& file, const std::string
             (void)fs_.lower_->utimens(file.fd(), times);
             return step;
         });
+        if (!done && progress.lost_writes) return lost_writes(path, done.error());
         if (!done) return failed(path, done.error());
         const std::uint64_t at = progress.next == 0 ? 0 : progress.next / 2 * 4096;
         run_.bytes += at - std::min(at, told);
         told = std::max(at, told);
         if (progress.sealed && !progress.done) {
-            if (auto r = file.sync(true); !r) return failed(path, r.error());
+            if (auto r = file.sync(true); !r) return lost_writes(path, r.error());
         }
     }
     const std::uint64_t size = file.size();
@@ -135,17 +150,21 @@ Result<void> Filesystem::Rotator::seal_nameless(bool& any) {
             return {};
         });
         // With its attributes, of which its header says nothing.
-        if (file) done = seal_file(*file, "a file without a name");
+        if (file) done = seal_file(node, *file, "a file without a name");
         if (done) notes_.note_walked(view->ino);
         file.reset();
         fs_.forget(node, 1);
         if (!done) return done;
     }
     // The rest has names, and was come by. To be sure of it costs nothing.
-    for (const File& file : fs_.files_->all()) {
-        if (!file->is_of_older_keys()) continue;
+    for (const auto& [node, file] : fs_.files_->all_with_nodes()) {
+        if (!file->is_of_older_keys() || !fs_.table_->hold(node)) continue;
+        // While the node is held, no other object stands for the same file.
         any = true;
-        if (auto r = seal_file(*file, "an open file"); !r) return r;
+        auto done = fs_.files_->find(node) == file ? seal_file(node, *file, "an open file")
+                                                   : Result<void>{};
+        fs_.forget(node, 1);
+        if (!done) return done;
     }
     return {};
 }
@@ -181,6 +200,16 @@ bool Filesystem::Rotator::anything_left() {
     }
     return std::ranges::any_of(fs_.files_->all(),
                                [](const File& file) { return file->is_of_older_keys(); });
+}
+
+Result<bool> Filesystem::Rotator::prepare_symlink(Inside& in, const std::string& entry,
+                                                  const struct stat& is) {
+    Inside root(fs_);
+    if (auto r = root.open(kRootNode); !r) return std::unexpected(r.error());
+    const auto prepared = fs_.rotation_.resealing->prepare_symlink(in.fd(), entry, is);
+    if (!prepared)
+        return failed(path_of(in, entry), Error{ErrorKind::kLower, prepared.error().value});
+    return *prepared;
 }
 
 Result<void> Filesystem::Rotator::seal_symlink(Inside& in, const std::string& entry,
@@ -232,8 +261,11 @@ Result<void> Filesystem::renew_xattrs(const XattrTarget& target) {
         if (!id) return std::unexpected(id.error());
         owner = *id;
     }
-    ChangeScope scope(*sink_, {.inodes = {target.ino}});
-    if (auto r = rotation_.resealing->attributes(fd, owner); !r) return fail(r.error());
+    // They may go by way of a file in the root.
+    ChangeScope scope(*sink_, {.inodes = {target.ino, root_ino_}});
+    const auto sealed = rotation_.resealing->attributes(fd, owner);
+    if (!sealed) return fail(sealed.error());
+    if (sealed->changed_mode && on_attributes_stale_) on_attributes_stale_(target.node);
     return {};
 }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "encfs/core/rotator.h"
 #include "encfs/volume/format.h"
@@ -15,7 +16,7 @@ namespace extencfs::core {
 struct Filesystem::Rotator::Item {
     std::string entry;
     std::string plain;
-    std::uint64_t cookie = 0;
+    std::uint64_t position = 0, cookie = 0;  // of the listing below: before it, after it
     unsigned char type = 0;
     CipherName fresh;
     struct stat is {};
@@ -33,7 +34,8 @@ Result<void> Filesystem::Rotator::prepare_directory(Inside& in, const std::strin
                   : fd.error().value == EACCES ? fs_.open_with_mode_lifted(in.dir(), entry, flags)
                                                : fail(fd.error());
     if (!opened) return failed(path_of(in, entry), opened.error());
-    auto done = format_.before_renewal(*fs_.lower_, opened->get(), in.dir()->context, entry, fresh);
+    auto done = format_.before_renewal(*fs_.lower_, opened->get(), in.dir()->context, entry, fresh,
+                                       is_settled({in.node(), entry}));
     // It was told in the survey, and to be given up; else it is to be brought back first.
     if (!done && done.error().kind == ErrorKind::kDamaged && run_.leave_damaged) return {};
     if (!done) return failed(path_of(in, entry), done.error());
@@ -79,7 +81,9 @@ Result<std::vector<Filesystem::Rotator::Item>> Filesystem::Rotator::items_of(Ins
     const DirContext& context = in.dir()->context;
     std::optional<Error> unreadable;
     std::string at;
+    std::uint64_t after = 0;
     auto listed = fs_.lower_->list(in.fd(), [&](const lower::DirEntry& entry) {
+        const std::uint64_t position = std::exchange(after, entry.cookie);
         // What does not decode stays as it is, and was told. Whatever else keeps it from being
         // read now must not keep it from getting its new name.
         auto name = format_.decode_name(*fs_.lower_, in.fd(), context, entry.name);
@@ -93,6 +97,7 @@ Result<std::vector<Filesystem::Rotator::Item>> Filesystem::Rotator::items_of(Ins
         Item item;
         item.entry = entry.name;
         item.plain = std::move(*name);
+        item.position = position;
         item.cookie = entry.cookie;
         item.type = entry.type;
         item.is.st_ino = entry.ino;
@@ -118,7 +123,9 @@ lower::Result<void> Filesystem::Rotator::rename_in(Inside& in, const std::string
     auto moved = fs.rename(in.fd(), from, in.fd(), to, RenameMode::kNoReplace);
     if (moved || moved.error().value != EINVAL) return moved;
     // A lower file system without RENAME_NOREPLACE; nobody else is here.
-    if (fs.stat_at(in.fd(), to)) return std::unexpected(lower::Errno{EEXIST});
+    const auto there = fs.stat_at(in.fd(), to);
+    if (there) return std::unexpected(lower::Errno{EEXIST});
+    if (there.error().value != ENOENT) return std::unexpected(there.error());
     return fs.rename(in.fd(), from, in.fd(), to, RenameMode::kReplace);
 }
 
@@ -183,7 +190,8 @@ Result<void> Filesystem::Rotator::renew_names(NodeId node) {
         ListingSnapshot order;
         for (Item& item : *items) {
             if (auto r = prepare(in, item); !r) return r;
-            order.items.push_back({item.plain, item.is.st_ino, item.type, item.cookie});
+            order.items.push_back(
+                {item.plain, item.is.st_ino, item.type, item.position, item.cookie});
         }
         if (auto r = rename_all(in, *items); !r) return r;
         fs_.rotation_.snapshots.keep_order(node, std::move(order));

@@ -74,7 +74,8 @@ struct ResealProgress {
     std::uint64_t end = 0;      // of what may be older, once `begun`
     std::uint64_t damaged = 0;  // fragments that open under no key
     bool begun = false;
-    bool sealed = false;  // all but the header: what was written should be durable before it
+    bool sealed = false;       // all but the header: what was written should be durable before it
+    bool lost_writes = false;  // a sync failed: what is cached may never come to the disk
     bool done = false;
 };
 

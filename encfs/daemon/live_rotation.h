@@ -23,10 +23,18 @@ class LiveRotation {
     virtual ~LiveRotation() = default;
     // Whether one is asked for or under way.
     virtual bool is_busy() const = 0;
-    // Whether one has begun to change the volume, and is not done.
-    virtual bool is_under_way() const = 0;
+    // What an unmount would leave.
+    enum class State {
+        kNone,
+        kUnderWay,
+        kHalfWay,    // it stopped, to be gone on with: until then nobody could mount the volume
+        kForOthers,  // likewise, but not in this mount
+    };
+    virtual State state() const = 0;
     // Keeps one that is only asked for from beginning, until let_begin(). False: one is under way.
     virtual bool hold_back() = 0;
+    // One that is under way stops soon; it is not waited for.
+    virtual void stop() = 0;
     virtual void let_begin() = 0;
     // Takes the conversation over, whose other side was told so. REQUIRES: not is_busy().
     virtual void talk(lower::Fd client) = 0;

@@ -174,6 +174,11 @@ ControlReply answer(std::string_view asked, const Serving& serving) {
     if (asked == "unmount") {
         if (serving.rotation != nullptr && !serving.rotation->hold_back())
             return {R"({"ok":false,"error":"rotating"})"};
+        if (serving.rotation != nullptr &&
+            serving.rotation->state() == LiveRotation::State::kHalfWay) {
+            serving.rotation->let_begin();
+            return {R"({"ok":false,"error":"rotated half"})"};
+        }
         if (session.unmount()) return {R"({"ok":true})", true};
         if (serving.rotation != nullptr) serving.rotation->let_begin();
         return {R"({"ok":false,"error":"busy"})"};

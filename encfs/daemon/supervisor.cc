@@ -86,7 +86,7 @@ void Supervisor::watch() {
 void Supervisor::end_by_signal() {
     log_.write(LogLevel::kNotice, "end", "unmounting {} on a signal", mountpoint_);
     // One that is under way is cut short, and another does not begin.
-    if (rotation_ != nullptr) (void)rotation_->hold_back();
+    if (rotation_ != nullptr && !rotation_->hold_back()) rotation_->stop();
     // Once nothing is mounted any more, run() ends by itself.
     if (session_.unmount()) return;
     detach_busy_mount();
@@ -119,7 +119,9 @@ void Supervisor::detach_busy_mount() {
 bool Supervisor::act_if_idle() {
     const std::uint64_t now =
         on_demand_ != nullptr ? on_demand_->uses() : session_.requests_total();
-    if (now != last_requests_ || (rotation_ != nullptr && rotation_->is_under_way())) {
+    // Half way, an unmount would be for long.
+    const auto keys = rotation_ != nullptr ? rotation_->state() : LiveRotation::State::kNone;
+    if (now != last_requests_ || keys != LiveRotation::State::kNone) {
         last_requests_ = now;
         last_use_ = SteadyClock::now();
         return false;

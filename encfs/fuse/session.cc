@@ -170,12 +170,18 @@ std::expected<std::unique_ptr<Session>, SessionError> Session::mount(core::Files
             std::make_unique<ClassicLoop>(state->session, state->handoff.get(), *state->pool);
     State* raw = state.get();
     // Off the ring's threads: the kernel may wait for a request of the same processor.
-    fs.set_on_entry_stale([raw](core::NodeId parent, const std::string& name) {
+    const auto notify = [raw](std::function<void()> what) {
         const std::lock_guard lock(raw->notifier_mutex);
-        if (!raw->notifier) return;
-        raw->notifier->submit([raw, parent, name] {
+        if (raw->notifier) raw->notifier->submit(std::move(what));
+    };
+    fs.set_on_entry_stale([raw, notify](core::NodeId parent, const std::string& name) {
+        notify([raw, parent, name] {
             fuse_lowlevel_notify_inval_entry(raw->session, parent, name.data(), name.size());
         });
+    });
+    fs.set_on_attributes_stale([raw, notify](core::NodeId node) {
+        // A negative offset: no page.
+        notify([raw, node] { fuse_lowlevel_notify_inval_inode(raw->session, node, -1, 0); });
     });
     return std::make_unique<Session>(std::move(state));
 }
@@ -191,6 +197,7 @@ Session::~Session() {
         fuse_session_destroy(state_->session);
     }
     state_->fs.set_on_entry_stale({});
+    state_->fs.set_on_attributes_stale({});
 }
 
 int Session::run(std::function<void()> ready) {
@@ -216,6 +223,9 @@ int Session::run(std::function<void()> ready) {
 }
 
 void Session::request_exit() {
+    // The kernel may hold a notification up until a request is served, which nobody does
+    // afterwards.
+    end_notifier(*state_);
     if (state_->loop) {
         state_->loop->stop();
     } else {

@@ -51,6 +51,7 @@ class PosixLowerFs final : public LowerFs {
     Result<void> fdatasync(int fd) override;
     Result<void> fsync(int fd) override;
     Result<void> syncfs(int fd) override;
+    void forget_cached(int fd) override;
     Result<struct statvfs> statvfs(int fd) override;
 
     Result<ByteVector> get_xattr(int dirfd, const std::string& name,

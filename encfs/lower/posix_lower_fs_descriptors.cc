@@ -122,6 +122,10 @@ Result<void> PosixLowerFs::syncfs(int fd) {
     return checked([&] { return ::syncfs(fd); });
 }
 
+void PosixLowerFs::forget_cached(int fd) {
+    (void)::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 Result<void> PosixLowerFs::may_change_names(int dirfd) {
     const ProcPath path(dirfd);
     return checked([&] { return ::faccessat(AT_FDCWD, path.c_str(), W_OK | X_OK, AT_EACCESS); });

@@ -2,6 +2,7 @@
 #include "encfs/rotate/attributes.h"
 
 #include <fcntl.h>
+#include <linux/limits.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -100,6 +101,12 @@ lower::Result<std::uint64_t> Attributes::seal(const AttributeOwner& owner) const
     std::uint64_t damaged = 0;
     const auto all = seal_all(owner, damaged);
     if (!all) return std::unexpected(all.error());
+    const auto fits = fit_beside(owner, *all);
+    if (!fits) return std::unexpected(fits.error());
+    if (!*fits) {
+        if (auto done = by_way_of_root(owner, *all); !done) return std::unexpected(done.error());
+        return damaged;
+    }
     for (const Sealed& one : *all) {
         const auto there = tools_->fs.get_xattr(owner.fd, one.name);
         if (there) continue;  // by an earlier run
@@ -110,6 +117,19 @@ lower::Result<std::uint64_t> Attributes::seal(const AttributeOwner& owner) const
         break;
     }
     return damaged;
+}
+
+lower::Result<bool> Attributes::fit_beside(const AttributeOwner& owner,
+                                           const std::vector<Sealed>& all) const {
+    if (all.empty()) return true;
+    const auto there = tools_->fs.list_xattr(owner.fd);
+    if (!there) return std::unexpected(there.error());
+    std::size_t bytes = 0;
+    for (const std::string& name : *there) bytes += name.size() + 1;
+    for (const Sealed& one : all) {
+        if (std::ranges::find(*there, one.name) == there->end()) bytes += one.name.size() + 1;
+    }
+    return bytes <= XATTR_LIST_MAX;
 }
 
 lower::Result<void> Attributes::by_way_of_root(const AttributeOwner& owner,
@@ -159,7 +179,9 @@ lower::Result<void> Attributes::drop_kept(const AttributeOwner& owner) const {
     if (!is_kept(owner)) return {};
     const auto gone = tools_->fs.unlink(tools_->root_fd, kept_name(owner));
     if (!gone && gone.error().value != ENOENT) return gone;
-    if (auto synced = tools_->fs.fsync(tools_->root_fd); !synced) return synced;
+    // EINVAL: a lower file system that syncs no directories.
+    const auto synced = tools_->fs.fsync(tools_->root_fd);
+    if (!synced && synced.error().value != EINVAL) return synced;
     forget_kept(owner);
     return {};
 }

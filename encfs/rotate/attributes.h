@@ -45,6 +45,10 @@ class Attributes {
     lower::Result<std::vector<std::string>> own_names(int fd) const;
     lower::Result<std::vector<Sealed>> seal_all(const AttributeOwner& owner,
                                                 std::uint64_t& damaged) const;
+    // Whether the names of all of them fit in a list of names together with those that are there:
+    // past XATTR_LIST_MAX an inode's attributes can be set, but never be listed.
+    lower::Result<bool> fit_beside(const AttributeOwner& owner,
+                                   const std::vector<Sealed>& all) const;
     lower::Result<void> by_way_of_root(const AttributeOwner& owner,
                                        const std::vector<Sealed>& all) const;
     lower::Result<void> take_from_root(const AttributeOwner& owner, const std::string& name) const;

@@ -34,18 +34,26 @@ class Sealer final : public core::Resealing {
         return made;
     }
 
-    lower::Result<std::uint64_t> attributes(int fd, const ByteArray<16>& owner) override {
+    lower::Result<Sealed> attributes(int fd, const ByteArray<16>& owner) override {
         auto done = seal_attributes({fd, owner});
-        if (done || done.error().value != EACCES) return done;
+        if (done) return Sealed{.damaged = *done};
+        const auto failed = std::unexpected(done.error());
+        if (done.error().value != EACCES) return failed;
         // An ordinary user's file that its owner may not read or write: the kernel goes by its mode
         // for user.* attributes. Nobody else changes it meanwhile (core's lock for SETATTR).
         const auto is = tools_.fs.stat(fd);
-        if (!is || is->st_uid != ::geteuid()) return done;
+        if (!is || is->st_uid != ::geteuid()) return failed;
         const mode_t mode = is->st_mode & 07777U;
-        if (auto lifted = tools_.fs.chmod(fd, mode | S_IRUSR | S_IWUSR); !lifted) return done;
+        if (auto lifted = tools_.fs.chmod(fd, mode | S_IRUSR | S_IWUSR); !lifted) return failed;
         done = seal_attributes({fd, owner});
         if (auto back = tools_.fs.chmod(fd, mode); !back) return std::unexpected(back.error());
-        return done;
+        if (!done) return std::unexpected(done.error());
+        return Sealed{.damaged = *done, .changed_mode = true};
+    }
+
+    lower::Result<bool> prepare_symlink(int dirfd, const std::string& entry,
+                                        const struct stat& is) override {
+        return links_.prepare(dirfd, entry, is);
     }
 
     lower::Result<Link> symlink(int dirfd, const std::string& entry,
@@ -88,6 +96,12 @@ class Sealer final : public core::Resealing {
     Symlinks links_;
     std::optional<Attributes> attributes_;
 };
+
+std::unexpected<daemon::Failure> lost_writes() {
+    return fail(FailureKind::kOther,
+                "the file system below could not write all that was sealed anew; see its log and "
+                "mend it, then unmount the volume and run 'extencfs key rotate' without --online");
+}
 
 std::unexpected<daemon::Failure> stopped_at(const core::RotationRun& run,
                                             const core::Error& error) {
@@ -178,14 +192,17 @@ Outcome<Notices> BesideMount::begin(const volume::OpeningSecret& secret,
 }
 
 Outcome<void> BesideMount::resume() {
-    if (auto mended = disk_.repair_config(unlocked_->text); !mended) {
-        return std::unexpected(mended.error());
-    }
+    if (rotation_.has_lost_writes()) return lost_writes();
+    Outcome<std::vector<std::string>> mended;
+    rotation_.change_root([&] { mended = disk_.repair_config(unlocked_->text); });
+    if (!mended) return std::unexpected(mended.error());
     return give_keys();
 }
 
 Outcome<Notices> BesideMount::run(core::RotationRun& run) {
-    if (auto done = rotation_.run(run); !done) return stopped_at(run, done.error());
+    if (auto done = rotation_.run(run); !done) {
+        return rotation_.has_lost_writes() ? lost_writes() : stopped_at(run, done.error());
+    }
     const auto ended = volume::end_rotation(unlocked_->config);
     if (!ended) return std::unexpected(daemon::slot_failure(ended.error()));
     auto notices = put_config(disk_, *unlocked_, *ended, unlocked_->volume_key, std::nullopt,

@@ -43,6 +43,11 @@ class BesideMount {
     // kDamage, kConfigWrite: run it again; kDaemonDied (the volume is being unmounted).
     daemon::Outcome<daemon::Notices> run(core::RotationRun& run);
 
+    // Whether the configuration below has two volume keys: only a rotation opens it then.
+    bool is_half_way() const { return unlocked_ && was_begun(); }
+    // Whether no run in this mount can go on with it.
+    bool is_for_others() const { return rotation_.has_lost_writes(); }
+
   private:
     daemon::Outcome<void> give_keys();
 

@@ -64,6 +64,7 @@ lower::Result<IdState> read_id_file(const Tools& tools, int dirfd, std::optional
     }
     if (!fd && fd.error().value == ENOENT) return IdState::kNone;
     if (!fd) return std::unexpected(fd.error());
+    tools.forget_cached(fd->get());
     ByteArray<volume::kDirFileSize> bytes;
     const auto got = tools.fs.pread(fd->get(), bytes, 0);
     if (!got) return std::unexpected(got.error());

@@ -21,7 +21,8 @@ lower::Errno errno_of(const volume::Error& error) {
 }
 
 // What is to be done with a fragment.
-enum class Fate : std::uint8_t { kSeal, kKeep };
+// kSealShort: at the length that it was sealed at, which is less than it should be.
+enum class Fate : std::uint8_t { kSeal, kSealShort, kKeep };
 
 class Sealing {
   public:
@@ -56,7 +57,7 @@ class Sealing {
         std::uint64_t end = volume::kFileHeaderSize;
         if (volume::fragment_count(header_.size) > 0) {
             if (auto opened = open_run(0, 1); !opened) return opened;
-            if (fates_[0] == Fate::kSeal) {
+            if (fates_[0] != Fate::kKeep) {
                 if (auto sealed = seal_run(0, 0, 1); !sealed) return sealed;
                 end = volume::data_end(header_.size);
             }
@@ -146,12 +147,10 @@ class Sealing {
         const volume::OpenedFragment& state = states_[i];
         if (state.state == FragmentState::kHole) return {};
         if (state.state == FragmentState::kGood) {
-            // Sealed at less than its length in a dense file: it stays the damage that it is.
-            if (!header_.sparse && state.used < want) {
-                ++result_.damaged;
-                return {};
-            }
-            fates_[i] = Fate::kSeal;
+            // Sealed at less than its length in a dense file: it stays as much damage as it is.
+            const bool is_short = !header_.sparse && state.used < want;
+            if (is_short) ++result_.damaged;
+            fates_[i] = is_short ? Fate::kSealShort : Fate::kSeal;
             // What was never acknowledged beyond the end, as a recovery cuts it.
             std::ranges::fill(text.subspan(want), std::byte{0});
             return {};
@@ -164,11 +163,14 @@ class Sealing {
                                 header_.epoch, header_.sparse, scratch, {&again, 1});
         crypto::wipe(scratch);
         if (!opened) return std::unexpected(errno_of(opened.error()));
-        if (again.state != FragmentState::kGood) ++result_.damaged;
+        const bool is_whole =
+            again.state == FragmentState::kGood && (header_.sparse || again.used >= want);
+        if (!is_whole) ++result_.damaged;
         return {};
     }
 
-    // Seals fragments [first + from, first + to) of the run that was opened, into sealed_.
+    // Seals fragments [first + from, first + to) of the run that was opened, into sealed_: one, or
+    // none of them kSealShort.
     lower::Result<void> seal_run(std::uint64_t first, std::uint64_t from, std::uint64_t to) {
         const Fragment base = volume::fragment(first);
         const Fragment head = volume::fragment(first + from);
@@ -176,9 +178,10 @@ class Sealing {
         sealed_.resize(last.cipher_off + last.cipher_size - head.cipher_off);
         const Bytes plain = Bytes(plain_).subspan(
             head.plain_off - base.plain_off, last.plain_off + last.plain_size - head.plain_off);
+        const bool is_short = fates_[from] == Fate::kSealShort;
+        const std::uint64_t size = is_short ? head.plain_off + states_[from].used : header_.size;
         // Nonces: fresh ones for every fragment, under keys that a new generation begins.
-        auto sealed =
-            new_.seal(first + from, to - from, plain, header_.size, header_.epoch, sealed_);
+        auto sealed = new_.seal(first + from, to - from, plain, size, header_.epoch, sealed_);
         if (!sealed) return std::unexpected(errno_of(sealed.error()));
         return {};
     }
@@ -186,12 +189,14 @@ class Sealing {
     // Each stretch of fragments that are to be sealed is one write; what lies between is left.
     lower::Result<void> write_runs(std::uint64_t first, std::uint64_t n) {
         for (std::uint64_t from = 0; from < n;) {
-            if (fates_[from] != Fate::kSeal) {
+            if (fates_[from] == Fate::kKeep) {
                 ++from;
                 continue;
             }
-            std::uint64_t to = from;
-            while (to < n && fates_[to] == Fate::kSeal) ++to;
+            std::uint64_t to = from + 1;
+            if (fates_[from] == Fate::kSeal) {
+                while (to < n && fates_[to] == Fate::kSeal) ++to;
+            }
             if (auto sealed = seal_run(first, from, to); !sealed) return sealed;
             auto put = fs_.pwrite(fd_, sealed_, volume::fragment(first + from).cipher_off);
             if (!put) return put;

@@ -71,12 +71,16 @@ class LiveService final : public daemon::LiveRotation {
     LiveService& operator=(const LiveService&) = delete;
 
     bool is_busy() const override { return busy_; }
-    bool is_under_way() const override { return under_way_; }
+    State state() const override { return state_; }
 
     bool hold_back() override {
         const std::lock_guard lock(mutex_);
-        held_back_ = !under_way_;
+        held_back_ = state_ != State::kUnderWay;
         return held_back_;
+    }
+    void stop() override {
+        const std::lock_guard lock(mutex_);
+        if (run_ != nullptr) run_->stop = true;
     }
     void let_begin() override {
         const std::lock_guard lock(mutex_);
@@ -102,12 +106,12 @@ class LiveService final : public daemon::LiveRotation {
     void work() {
         const auto done = converse();
         // Before the command hears of it: what comes next, an unmount perhaps, is not in the way.
-        under_way_ = false;
+        if (state_ == State::kUnderWay) state_ = State::kNone;
         busy_ = false;
-        say(done ? *done
-                 : Json{{"event", "failed"},
-                        {"kind", static_cast<unsigned>(done.error().kind)},
-                        {"sentence", done.error().sentence}});
+        (void)say(done ? *done
+                       : Json{{"event", "failed"},
+                              {"kind", static_cast<unsigned>(done.error().kind)},
+                              {"sentence", done.error().sentence}});
         std::unique_lock lock(mutex_);
         talk_.reset();
         const bool another =
@@ -116,9 +120,11 @@ class LiveService final : public daemon::LiveRotation {
         if (!another) core::OnlineRotation(fs_).forget_listings();
     }
 
-    void say(const Json& event) {
+    // False: nobody listens any more.
+    bool say(const Json& event) {
         const std::lock_guard lock(saying_);
         if (listens_ && talk_) listens_ = talk_->say(text_of_json(event));
+        return listens_;
     }
 
     std::optional<Json> take_frame() {
@@ -138,7 +144,7 @@ class LiveService final : public daemon::LiveRotation {
     bool may_begin() {
         const std::lock_guard lock(mutex_);
         if (ending_ || held_back_) return false;
-        under_way_ = true;
+        state_ = State::kUnderWay;
         return true;
     }
 
@@ -155,7 +161,7 @@ class LiveService final : public daemon::LiveRotation {
             const std::lock_guard lock(damaged_mutex_);
             events.swap(damaged_);
         }
-        for (const Json& event : events) say(event);
+        for (const Json& event : events) (void)say(event);
     }
 
     // The last event.
@@ -188,6 +194,9 @@ class LiveService final : public daemon::LiveRotation {
         secret.reset();  // it may take hours from here on
         const auto done = begun ? rotate(rotation, run)
                                 : Outcome<daemon::Notices>(std::unexpected(begun.error()));
+        if (!done && rotation.is_half_way()) {
+            state_ = rotation.is_for_others() ? State::kForOthers : State::kHalfWay;
+        }
         tell_damages();
         const std::lock_guard lock(mutex_);
         run_ = nullptr;
@@ -201,18 +210,18 @@ class LiveService final : public daemon::LiveRotation {
             if (slot.id == opened || rotation.was_begun()) continue;
             ending.push_back({{"id", slot.id}, {"type", slot.kind_name}, {"label", slot.label}});
         }
-        say({{"event", "opened"},
-             {"slot", opened},
-             {"resumed", rotation.was_begun()},
-             {"notices", rotation.notices()},
-             {"ending", std::move(ending)}});
+        (void)say({{"event", "opened"},
+                   {"slot", opened},
+                   {"resumed", rotation.was_begun()},
+                   {"notices", rotation.notices()},
+                   {"ending", std::move(ending)}});
     }
 
     Outcome<void> resume(BesideMount& rotation, bool adds) {
         if (adds) return daemon::fail(daemon::FailureKind::kKeySlot, kAddsTooLate);
         if (!may_begin()) return gone();
         if (auto resumed = rotation.resume(); !resumed) return resumed;
-        say({{"event", "begun"}, {"notices", Json::array()}});
+        (void)say({{"event", "begun"}, {"notices", Json::array()}});
         return {};
     }
 
@@ -220,7 +229,7 @@ class LiveService final : public daemon::LiveRotation {
         log_.write(LogLevel::kNotice, "keys", "a rotation of the volume's keys is under way");
         run.damaged = 0;
         auto done = [&] {
-            const Teller teller(*this, run);
+            const Teller teller(*this, run, Teller::OnHangUp::kGoOn);
             return rotation.run(run);
         }();
         if (done) {
@@ -234,10 +243,13 @@ class LiveService final : public daemon::LiveRotation {
 
     Outcome<void> begin(BesideMount& rotation, const volume::OpeningSecret& given,
                         core::RotationRun& run) {
-        const auto amount = rotation.survey(run);
+        const auto amount = [&] {
+            const Teller teller(*this, run, Teller::OnHangUp::kStop);
+            return rotation.survey(run);
+        }();
         tell_damages();
         if (!amount) return std::unexpected(amount.error());
-        say({{"event", "survey"}, {"things", amount->things}, {"bytes", amount->bytes}});
+        (void)say({{"event", "survey"}, {"things", amount->things}, {"bytes", amount->bytes}});
         if (run.damaged != 0 && !run.leave_damaged) {
             return daemon::fail(daemon::FailureKind::kDamage, std::to_string(run.damaged.load()),
                                 " things open under no key, and nothing was changed; bring them "
@@ -261,15 +273,17 @@ class LiveService final : public daemon::LiveRotation {
         if (!may_begin()) return gone();
         const auto begun = rotation.begin(given, more);
         if (!begun) return std::unexpected(begun.error());
-        say({{"event", "begun"}, {"notices", *begun}});
+        (void)say({{"event", "begun"}, {"notices", *begun}});
         return {};
     }
 
     // Says how far it is, while it lives.
     class Teller {
       public:
-        Teller(LiveService& service, const core::RotationRun& run)
-            : service_(service), run_(run), thread_([this] { tell(); }) {}
+        // What becomes of the run when its command is gone.
+        enum class OnHangUp : std::uint8_t { kGoOn, kStop };
+        Teller(LiveService& service, core::RotationRun& run, OnHangUp on_hang_up)
+            : service_(service), run_(run), on_hang_up_(on_hang_up), thread_([this] { tell(); }) {}
         ~Teller() {
             {
                 const std::lock_guard lock(mutex_);
@@ -286,14 +300,17 @@ class LiveService final : public daemon::LiveRotation {
             std::unique_lock lock(mutex_);
             while (!ended_.wait_for(lock, kTurn, [this] { return done_; })) {
                 service_.tell_damages();
-                service_.say({{"event", "progress"},
-                              {"cleaning", run_.cleaning.load()},
-                              {"things", run_.things.load()},
-                              {"bytes", run_.bytes.load()}});
+                const char* event = on_hang_up_ == OnHangUp::kStop ? "looking" : "progress";
+                const bool heard = service_.say({{"event", event},
+                                                 {"cleaning", run_.cleaning.load()},
+                                                 {"things", run_.things.load()},
+                                                 {"bytes", run_.bytes.load()}});
+                if (!heard && on_hang_up_ == OnHangUp::kStop) run_.stop = true;
             }
         }
         LiveService& service_;
-        const core::RotationRun& run_;
+        core::RotationRun& run_;
+        const OnHangUp on_hang_up_;
         std::mutex mutex_;
         std::condition_variable ended_;
         bool done_ = false;
@@ -304,7 +321,7 @@ class LiveService final : public daemon::LiveRotation {
     core::Filesystem& fs_;
     daemon::Log& log_;
     std::atomic<bool> busy_{false};
-    std::atomic<bool> under_way_{false};
+    std::atomic<State> state_{State::kNone};
     std::mutex mutex_;
     std::condition_variable changed_;
     bool ending_ = false;               // guarded by mutex_

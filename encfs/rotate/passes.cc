@@ -157,6 +157,7 @@ Outcome<void> Passes::seal_file(const OpenDir& dir, const Item& item) {
 }
 
 Outcome<void> Passes::seal_open_file(int fd, const std::string& path) {
+    tools_.forget_cached(fd);
     const auto opened = read_header(tools_, fd);
     if (!opened) return cannot(path, "read", opened.error());
     if (!*opened) {

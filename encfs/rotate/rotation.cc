@@ -85,6 +85,7 @@ Outcome<Notices> Rotation::begin(const volume::OpeningSecret& secret,
 }
 
 Outcome<Amount> Rotation::resume(Damages& damages, Progress& progress) {
+    is_resumed_ = true;
     if (auto marked = lock_.begin_writing(); !marked) return std::unexpected(marked.error());
     if (auto mended = disk_.repair_config(unlocked_->text); !mended) {
         return std::unexpected(mended.error());
@@ -108,7 +109,7 @@ Outcome<Amount> Rotation::resume(Damages& damages, Progress& progress) {
 Outcome<Notices> Rotation::run(unsigned jobs, Damages& damages, Progress& progress) {
     const auto derived = keys_of(*unlocked_);
     if (!derived) return std::unexpected(derived.error());
-    const Tools tools{disk_.fs(), disk_.root_fd(), **derived};
+    const Tools tools{disk_.fs(), disk_.root_fd(), **derived, is_resumed_};
     Passes passes(tools, *journal_, jobs, damages, progress);
     if (auto done = passes.run(); !done) return std::unexpected(done.error());
     return end(passes.reached_all());
@@ -125,7 +126,9 @@ Outcome<Notices> Rotation::end(bool reached_all) {
     if (const Before* before = root ? journal_->find(root->st_ino) : nullptr) {
         (void)restore(disk_.fs(), disk_.root_fd(), *before);
     }
-    if (reached_all && disk_.fs().syncfs(disk_.root_fd())) {
+    // What a mount that was killed left beyond the ends of files is for the next mount to look at.
+    const bool in_order = reached_all && lock_.was_clean();
+    if (in_order && disk_.fs().syncfs(disk_.root_fd())) {
         if (auto marked = lock_.end_clean(); !marked) return std::unexpected(marked.error());
     }
     return notices;

@@ -62,6 +62,7 @@ class Rotation {
     std::optional<daemon::UnlockedVolume> unlocked_;
     std::optional<Survey> survey_;
     std::optional<Journal> journal_;
+    bool is_resumed_ = false;
 };
 
 }  // namespace extencfs::rotate

@@ -113,6 +113,21 @@ lower::Result<LinkState> Symlinks::look(int dirfd, const std::string& entry) con
     return tools_.is_now(target->keys) ? LinkState::kNew : LinkState::kReplaced;
 }
 
+lower::Result<bool> Symlinks::prepare(int dirfd, const std::string& entry, const struct stat& is) {
+    if (is.st_nlink == 1) return false;
+    const auto lower_target = tools_.fs.readlink(dirfd, entry);
+    if (!lower_target) return std::unexpected(lower_target.error());
+    const auto target = open(*lower_target);
+    if (!target) return std::unexpected(target.error());
+    if (target->keys == nullptr || tools_.is_now(target->keys)) return false;
+    const std::string kept = kept_name(*lower_target);
+    if (tools_.fs.stat_at(tools_.root_fd, kept)) return false;
+    if (auto made = make(target->plain, tools_.root_fd, kept, is); !made) {
+        return std::unexpected(made.error());
+    }
+    return true;
+}
+
 lower::Result<LinkState> Symlinks::seal(int dirfd, const std::string& entry,
                                         const struct stat& is) {
     const auto lower_target = tools_.fs.readlink(dirfd, entry);

@@ -14,6 +14,9 @@ class Symlinks {
   public:
     explicit Symlinks(const Tools& tools) : tools_(tools) {}
 
+    // Where that symlink has other names: the new one that all of them will become is there. True:
+    // it is to be durable before one of them is replaced. ERRORS: the errno.
+    lower::Result<bool> prepare(int dirfd, const std::string& entry, const struct stat& is);
     // The symlink `entry` of that directory gets a target of the newest generation, and the owner
     // and times in `is`. ERRORS: the errno.
     lower::Result<LinkState> seal(int dirfd, const std::string& entry, const struct stat& is);

@@ -61,7 +61,13 @@ struct Tools {
     lower::LowerFs& fs;
     int root_fd;
     const volume::VolumeKeys& keys;
+    // An earlier run may have ended since the disk failed: what is cached of a file is not
+    // believed, since nothing writes pages again that did not get there.
+    bool is_resumed = false;
 
+    void forget_cached(int fd) const {
+        if (is_resumed) fs.forget_cached(fd);
+    }
     const volume::GenerationKeys& now() const { return keys.current(); }
     bool is_now(const volume::GenerationKeys* generation) const {
         return generation == &keys.current();

@@ -116,6 +116,20 @@ void CrashLog::synced_all() {
     forget_settled();
 }
 
+void CrashLog::lost(int fd) {
+    if (const File what = file(fd)) what->pages().lost();
+}
+
+void CrashLog::lost_all() {
+    for (const auto& [id, what] : files_) what->pages().lost();
+}
+
+void CrashLog::forget_cached(int fd) {
+    const File what = file(fd);
+    if (what && what->is_regular()) what->pages().forget_cached(what->fd());
+    forget_settled();
+}
+
 void CrashLog::forget_settled() {
     std::erase_if(files_, [](const auto& entry) {
         const File& what = entry.second;

@@ -53,6 +53,10 @@ class CrashLog {
 
     void synced(int fd, bool with_attributes);
     void synced_all();
+    // What was to be synced is in the cache alone from now on (PageLog::lost).
+    void lost(int fd);
+    void lost_all();
+    void forget_cached(int fd);
 
     // Turns the tree into one of the states that a crash can leave now, and takes it as synced.
     // Chances: any length of the journal alike; contents as PageLog::crash. The same seed chooses

@@ -16,7 +16,11 @@ std::string FaultLowerFs::power_cut(std::uint64_t seed) {
 }
 
 Result<Fd> FaultLowerFs::open(int dirfd, const std::string& name, int flags, mode_t mode) {
-    const auto call = [&] { return under_->open(dirfd, name, flags, mode); };
+    const auto call = [&] {
+        auto file = under_->open(dirfd, name, flags, mode);
+        if (file && log_) note_opened(file->get());
+        return file;
+    };
     if ((flags & (O_CREAT | O_TRUNC)) == 0) return reading("open", call);
     return changing("open", [&]() -> Result<Fd> {
         if (!log_) return call();

@@ -19,6 +19,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -70,6 +71,13 @@ class FaultLowerFs final : public lower::LowerFs {
     // ---- power loss ----
     // From now on keeps what a power loss could take; what is there now counts as synced.
     void track_power_loss() { log_ = std::make_unique<CrashLog>(); }
+    // As the kernel does when a disk fails: the n-th fdatasync, fsync or syncfs from now returns
+    // EIO, and what it should have written is in the cache alone, where no later sync writes it.
+    // forget_cached() and power_cut() bring back what the disk has. Of a syncfs the error is told
+    // once to each descriptor that open() had given before. REQUIRES: track_power_loss().
+    void lose_writes_at(std::uint64_t n);
+    // How often that happened.
+    std::uint64_t losses() const { return losses_; }
     // Turns the directory into one of the states a power loss can leave (crash_log.h and page_log.h
     // say which), counts that as synced, and revives. Says what was chosen.
     // REQUIRES: track_power_loss(); the file system under test is gone, with all its descriptors. A
@@ -116,6 +124,7 @@ class FaultLowerFs final : public lower::LowerFs {
     lower::Result<void> fdatasync(int fd) override;
     lower::Result<void> fsync(int fd) override;
     lower::Result<void> syncfs(int fd) override;
+    void forget_cached(int fd) override;
     lower::Result<struct statvfs> statvfs(int fd) override;
 
     lower::Result<ByteVector> get_xattr(int dirfd, const std::string& name,
@@ -158,6 +167,11 @@ class FaultLowerFs final : public lower::LowerFs {
     lower::Result<void> attributes(const CrashLog::File& what, Call call);
     template <typename Call>
     lower::Result<void> xattr(const CrashLog::File& what, const std::string& attr, Call call);
+    // A sync: `done` or `lost` logs it.
+    template <typename Call, typename Done, typename Lost>
+    lower::Result<void> syncing(std::string_view name, Call call, Done done, Lost lost);
+
+    void note_opened(int fd);
 
     std::unique_lock<std::mutex> lock_if_tracked() {
         return log_ ? std::unique_lock(changing_) : std::unique_lock<std::mutex>();
@@ -169,6 +183,10 @@ class FaultLowerFs final : public lower::LowerFs {
     }
 
     std::uint64_t sync_of_bytes_ = 0;
+    std::uint64_t syncs_until_loss_ = 0;  // 0: none is planned; under changing_
+    std::mutex told_mutex_;
+    std::uint64_t losses_ = 0;                  // under told_mutex_
+    std::map<int, std::uint64_t> losses_told_;  // to the descriptors of open(); likewise
     std::function<void()> before_sync_;
     std::unique_ptr<LowerFs> under_;
     FaultPlan plan_;

@@ -71,33 +71,62 @@ Result<void> FaultLowerFs::fallocate(int fd, int mode, std::uint64_t offset, std
     });
 }
 
+template <typename Call, typename Done, typename Lost>
+Result<void> FaultLowerFs::syncing(std::string_view name, Call call, Done done, Lost lost) {
+    return changing(name, [&]() -> Result<void> {
+        if (syncs_until_loss_ > 0 && --syncs_until_loss_ == 0) {
+            lost();
+            const std::lock_guard lock(told_mutex_);
+            ++losses_;
+            return std::unexpected(Errno{EIO});
+        }
+        auto result = call();
+        if (result && log_) done();
+        return result;
+    });
+}
+
 Result<void> FaultLowerFs::fdatasync(int fd) {
     if (before_sync_) {
         const auto is = under_->stat(fd);
         if (is && static_cast<std::uint64_t>(is->st_size) >= sync_of_bytes_)
             std::exchange(before_sync_, nullptr)();
     }
-    return changing("fdatasync", [&] {
-        auto done = under_->fdatasync(fd);
-        if (done && log_) log_->synced(fd, false);
-        return done;
-    });
+    return syncing(
+        "fdatasync", [&] { return under_->fdatasync(fd); }, [&] { log_->synced(fd, false); },
+        [&] { log_->lost(fd); });
 }
 
 Result<void> FaultLowerFs::fsync(int fd) {
-    return changing("fsync", [&] {
-        auto done = under_->fsync(fd);
-        if (done && log_) log_->synced(fd, true);
-        return done;
-    });
+    return syncing(
+        "fsync", [&] { return under_->fsync(fd); }, [&] { log_->synced(fd, true); },
+        [&] { log_->lost(fd); });
 }
 
 Result<void> FaultLowerFs::syncfs(int fd) {
-    return changing("syncfs", [&] {
-        auto done = under_->syncfs(fd);
-        if (done && log_) log_->synced_all();
-        return done;
-    });
+    auto done = syncing(
+        "syncfs", [&] { return under_->syncfs(fd); }, [&] { log_->synced_all(); },
+        [&] { log_->lost_all(); });
+    const std::lock_guard lock(told_mutex_);
+    const auto told = losses_told_.find(fd);
+    if (told == losses_told_.end() || told->second == losses_) return done;
+    told->second = losses_;
+    return std::unexpected(Errno{EIO});
+}
+
+void FaultLowerFs::lose_writes_at(std::uint64_t n) {
+    syncs_until_loss_ = n;
+}
+
+void FaultLowerFs::note_opened(int fd) {
+    const std::lock_guard lock(told_mutex_);
+    losses_told_[fd] = losses_;
+}
+
+void FaultLowerFs::forget_cached(int fd) {
+    const auto lock = lock_if_tracked();
+    if (log_) log_->forget_cached(fd);
+    under_->forget_cached(fd);
 }
 
 Result<struct stat> FaultLowerFs::stat(int fd) {

@@ -89,15 +89,32 @@ void PageLog::after(int fd) {
         auto& versions = versions_[page];
         if (versions.empty()) versions.push_back({0, {}});
         auto content = read_page(fd, page);
-        if (content != versions.back().content) versions.push_back({change_, std::move(content)});
+        // Written again, whatever it is: it waits for the disk again.
+        const bool was_lost = lost_.erase(page) != 0;
+        if (was_lost || content != versions.back().content)
+            versions.push_back({change_, std::move(content)});
         if (versions.size() == 1) versions_.erase(page);
     }
     if (size > size_before_) log_size();
 }
 
 void PageLog::synced() {
-    versions_.clear();
+    std::erase_if(versions_, [&](const auto& entry) { return !lost_.contains(entry.first); });
     sizes_.clear();
+}
+
+void PageLog::lost() {
+    for (const auto& [page, versions] : versions_) lost_.insert(page);
+    sizes_.clear();
+}
+
+void PageLog::forget_cached(int fd) {
+    const std::uint64_t size = size_of(fd);
+    for (const std::uint64_t page : lost_) {
+        write_page(fd, page, versions_[page].front(), 0, size);
+        versions_.erase(page);
+    }
+    lost_.clear();
 }
 
 void PageLog::write_page(int fd, std::uint64_t page, const Version& version, std::size_t sizes_kept,
@@ -135,13 +152,13 @@ std::string PageLog::crash(int fd, std::mt19937_64& random) {
                        std::to_string(sizes_.size()) + " changes)";
     for (const auto& [page, versions] : versions_) {
         const std::size_t any = random() % versions.size();
-        const std::size_t chosen = choice == Choice::kOld   ? 0
-                                   : choice == Choice::kNew ? versions.size() - 1
-                                                            : any;
+        const bool is_old = choice == Choice::kOld || lost_.contains(page);
+        const std::size_t chosen = is_old ? 0 : choice == Choice::kNew ? versions.size() - 1 : any;
         write_page(fd, page, versions[chosen], sizes_kept, size);
         said += ", page " + std::to_string(page) + ": " + std::to_string(chosen) + " of " +
                 std::to_string(versions.size() - 1);
     }
+    lost_.clear();
     synced();
     return said;
 }

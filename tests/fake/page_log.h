@@ -33,8 +33,13 @@ class PageLog {
     void before(int fd, std::uint64_t from, std::uint64_t to);
     void after(int fd);
 
-    // All is on the disk.
+    // All is on the disk but what was lost.
     void synced();
+    // The disk failed: what is not on it is in the cache alone, and no sync writes it. A page that
+    // is changed again waits to be written again. The size counts as synced.
+    void lost();
+    // Lost pages become what the disk has.
+    void forget_cached(int fd);
     bool clean() const { return versions_.empty() && sizes_.empty(); }
 
     // Writes one of the crash states to `fd` and is clean then. Chances: of the size changes any
@@ -58,6 +63,7 @@ class PageLog {
                     std::uint64_t size);
 
     std::map<std::uint64_t, std::vector<Version>> versions_;  // the first as last synced
+    std::set<std::uint64_t> lost_;                            // pages
     std::vector<Size> sizes_;
     std::uint64_t old_size_ = 0;  // as last synced; of no meaning while sizes_ is empty
     std::uint64_t change_ = 0;    // number of the last change

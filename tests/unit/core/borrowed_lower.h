@@ -61,6 +61,7 @@ class BorrowedLower : public lower::LowerFs {
         return to_.list_from(d, cookie, each);
     }
     R<struct stat> stat(int fd) override { return to_.stat(fd); }
+    void forget_cached(int fd) override { to_.forget_cached(fd); }
     R<void> may_change_names(int d) override { return to_.may_change_names(d); }
     R<std::size_t> pread(int fd, MutBytes out, std::uint64_t off) override {
         return to_.pread(fd, out, off);

@@ -164,11 +164,20 @@ TEST_CASE("an attribute that a program changes after a rotation failed stays cha
         set(*fs, file, "second");
         REQUIRE(fs->remove_xattr(file, "user.b"));
         CHECK(get(*fs, file) == "second");
-        if (first.failed) check_done(rotate_beside(lower, place.path(), *fs));
+        // A sync that failed is not gone on after in this mount.
+        const bool is_lost = core::OnlineRotation(*fs).has_lost_writes();
+        if (first.failed && !is_lost) check_done(rotate_beside(lower, place.path(), *fs));
         CHECK(get(*fs, file) == "second");
         CHECK(!fs->get_xattr(file, "user.b"));
         fs->forget(file, 1);
         (void)fs->finish();
+        if (is_lost) REQUIRE(!rotate_keys(lower, place.path()));
+        place.with([](Filesystem& again) {
+            const NodeId same = find(again, kRootNode, "file");
+            CHECK(get(again, same) == "second");
+            CHECK(!again.get_xattr(same, "user.b"));
+            again.forget(same, 1);
+        });
         if (through) return;
     }
 }

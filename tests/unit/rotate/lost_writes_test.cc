@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+// Disks that fail while keys are rotated: a sync returns EIO once, and what it should have written
+// is in the cache alone, where it looks as if it were done. And what only looks damaged.
+#include <sys/stat.h>
+
+#include "encfs/core/online_rotation.h"
+#include "encfs/rotate/beside_mount.h"
+#include "encfs/volume/geometry.h"
+#include "tests/fake/fault_lower_fs.h"
+#include "tests/unit/rotate/rotate_place.h"
+
+using namespace extencfs;
+using namespace extencfs::test;
+using core::Filesystem;
+using core::kRootNode;
+
+namespace {
+
+constexpr std::uint64_t kMostSyncs = 200;
+
+// Of a rotation beside `fs`, from its beginning or from where an earlier one stopped.
+std::optional<daemon::Failure> rotate_beside(lower::LowerFs& lower, const std::string& path,
+                                             Filesystem& fs, std::uint64_t* damaged = nullptr) {
+    const auto disk = daemon::VolumeOnDisk::open(lower, path);
+    if (!disk) return disk.error();
+    rotate::BesideMount rotation(*disk, fs);
+    const volume::OpeningSecret secret(bytes_of("right"));
+    if (auto opened = rotation.unlock(secret); !opened) return opened.error();
+    core::RotationRun run;
+    if (rotation.was_begun()) {
+        if (auto resumed = rotation.resume(); !resumed) return resumed.error();
+    } else {
+        if (auto seen = rotation.survey(run); !seen) return seen.error();
+        if (auto begun = rotation.begin(secret, std::nullopt); !begun) return begun.error();
+    }
+    run.damaged = 0;
+    auto done = rotation.run(run);
+    if (damaged != nullptr) *damaged = run.damaged;
+    if (!done) return done.error();
+    return std::nullopt;
+}
+
+// The cache is gone; nothing but the disk is left.
+void check_on_disk(fake::FaultLowerFs& lower, const RotatePlace& place,
+                   const volume::VolumeKeys& old_keys, const Upper& before, std::uint64_t seed) {
+    INFO(lower.power_cut(seed));
+    CHECK(difference(place.look(Compare::kNoTimes), before) == "");
+    CHECK(opened_by(place.path(), old_keys) == 0);
+}
+
+bool is_over(const RotatePlace& place, const volume::VolumeKeys& old_keys) {
+    const auto keys = place.derived();
+    return keys && (*keys)->current().number != old_keys.current().number;
+}
+
+void rotate_unmounted(fake::FaultLowerFs& lower, const RotatePlace& place) {
+    const auto failed = rotate_keys(lower, place.path());
+    INFO((failed ? failed->sentence : "done"));
+    REQUIRE(!failed);
+}
+
+}  // namespace
+
+TEST_CASE("what a failing disk lost is sealed again by the next rotation") {
+    for (std::uint64_t n = 1;; n += kStep) {
+        INFO("sync " << n);
+        REQUIRE(n < kMostSyncs);
+        const RotatePlace place;
+        place.fill();
+        const Upper before = place.look(Compare::kNoTimes);
+        auto old_keys = place.derived();
+        REQUIRE(old_keys);
+        fake::FaultLowerFs lower;
+        lower.track_power_loss();
+        lower.lose_writes_at(n);
+        (void)rotate_keys(lower, place.path());
+        const bool through = lower.losses() == 0;
+        if (!is_over(place, **old_keys)) rotate_unmounted(lower, place);
+        check_on_disk(lower, place, **old_keys, before, n);
+        if (through) {
+            CHECK(n > 5);
+            return;
+        }
+    }
+}
+
+TEST_CASE("a rotation beside a mount does not end on what a failing disk lost") {
+    bool stopped = false;
+    for (std::uint64_t n = 1;; n += kStep) {
+        INFO("sync " << n);
+        REQUIRE(n < kMostSyncs);
+        const RotatePlace place;
+        place.fill();
+        const Upper before = place.look(Compare::kNoTimes);
+        auto old_keys = place.derived();
+        REQUIRE(old_keys);
+        fake::FaultLowerFs lower;
+        lower.track_power_loss();
+        auto fs = place.open(lower);
+        lower.lose_writes_at(n);
+        (void)rotate_beside(lower, place.path(), *fs);
+        const bool through = lower.losses() == 0;
+        // Whoever else asks may be the one who is told of it.
+        (void)fs->fsync_directory(kRootNode);
+        if (!is_over(place, **old_keys)) {
+            const auto again = rotate_beside(lower, place.path(), *fs);
+            stopped = stopped || again;
+            CHECK((again || !core::OnlineRotation(*fs).has_lost_writes()));
+        }
+        core::OnlineRotation(*fs).forget_listings();
+        (void)fs->finish();
+        fs.reset();
+        if (!is_over(place, **old_keys)) rotate_unmounted(lower, place);
+        check_on_disk(lower, place, **old_keys, before, n);
+        if (through) {
+            CHECK(n > 5);
+            CHECK(stopped);
+            return;
+        }
+    }
+}
+
+// An append whose header came to the disk and whose last page did not.
+TEST_CASE("what can be read of a fragment that lost its end can be read afterwards") {
+    for (const bool beside : {false, true}) {
+        for (const std::size_t size : {3000, 20'000}) {
+            INFO(beside << ", " << size);
+            const RotatePlace place;
+            const std::string text(size, 'x');
+            const std::string more(200, 'y');
+            std::string path, old_page;
+            place.with([&](Filesystem& fs) {
+                const auto made = fs.create(kRootNode, "file", 0600, {});
+                REQUIRE(made);
+                REQUIRE(fs.write(made->node, 0, bytes_of(text), core::WriteSource::kCaller, {}));
+                fs.forget(made->node, 1);
+            });
+            for (const std::string& name : place.keys().names()) {
+                if (!name.starts_with("extencfs.")) path = place.path(name);
+            }
+            const auto last = volume::fragment(volume::fragment_of(size - 1));
+            old_page = read_file(path).substr(last.cipher_off, last.cipher_size);
+            place.with([&](Filesystem& fs) {
+                const auto found = fs.lookup(kRootNode, "file");
+                REQUIRE(found);
+                REQUIRE(
+                    fs.write(found->node, size, bytes_of(more), core::WriteSource::kCaller, {}));
+                fs.forget(found->node, 1);
+            });
+            std::string bytes = read_file(path);
+            bytes.replace(last.cipher_off, last.cipher_size, old_page);
+            write_file(path, bytes);
+            const auto check = [&] {
+                place.with([&](Filesystem& fs) {
+                    const auto found = fs.lookup(kRootNode, "file");
+                    REQUIRE(found);
+                    core::IoBuffer buffer;
+                    const auto got = fs.read(found->node, 0, size, buffer);
+                    REQUIRE(got);
+                    CHECK(text_of(*got) == text);
+                    CHECK(!fs.read(found->node, 0, size + 1, buffer));
+                    fs.forget(found->node, 1);
+                });
+            };
+            check();
+            const auto real = lower::make_posix_lower_fs();
+            std::uint64_t damaged = 0;
+            if (beside) {
+                auto fs = place.open(*real);
+                REQUIRE(!rotate_beside(*real, place.path(), *fs, &damaged));
+                (void)fs->finish();
+            } else {
+                rotate::Damages told;
+                REQUIRE(!rotate_keys(*real, place.path(), &told));
+                damaged = told.count();
+            }
+            CHECK(damaged == 1);
+            check();
+            // Cut to what there is of it, it is whole.
+            place.with([&](Filesystem& fs) {
+                const auto found = fs.lookup(kRootNode, "file");
+                REQUIRE(found);
+                core::AttrChange cut;
+                cut.size_set = true;
+                cut.size = size;
+                REQUIRE(fs.setattr(found->node, cut));
+                core::IoBuffer buffer;
+                const auto got = fs.read(found->node, 0, size + 100, buffer);
+                REQUIRE(got);
+                CHECK(text_of(*got) == text);
+                fs.forget(found->node, 1);
+            });
+        }
+    }
+}
+
+TEST_CASE("as many attributes as can be listed stay ones that can be listed") {
+    for (const bool beside : {false, true}) {
+        INFO(beside);
+        const RotatePlace place;
+        std::vector<std::string> set;
+        place.with([&](Filesystem& fs) {
+            const auto made = fs.create(kRootNode, "file", 0600, {});
+            REQUIRE(made);
+            for (int i = 0; i < 800; ++i) {
+                const std::string name = "user." + std::to_string(i);
+                if (!fs.set_xattr(made->node, name, bytes_of(name), 0)) break;
+                set.push_back(name);
+            }
+            fs.forget(made->node, 1);
+        });
+        std::ranges::sort(set);
+        if (set.size() < 800) {
+            WARN("the file system of the test keeps " << set.size() << " attributes");
+            return;
+        }
+        const auto real = lower::make_posix_lower_fs();
+        auto old_keys = place.derived();
+        REQUIRE(old_keys);
+        if (beside) {
+            auto fs = place.open(*real);
+            const auto failed = rotate_beside(*real, place.path(), *fs);
+            INFO((failed ? failed->sentence : "done"));
+            REQUIRE(!failed);
+            CHECK(fs->finish());
+        } else {
+            const auto failed = rotate_keys(*real, place.path());
+            INFO((failed ? failed->sentence : "done"));
+            REQUIRE(!failed);
+        }
+        place.with([&](Filesystem& fs) {
+            const auto found = fs.lookup(kRootNode, "file");
+            REQUIRE(found);
+            auto names = fs.list_xattr(found->node);
+            REQUIRE(names);
+            std::ranges::sort(*names);
+            CHECK(*names == set);
+            for (const std::string& name : set) {
+                const auto value = fs.get_xattr(found->node, name);
+                REQUIRE(value);
+                CHECK(text_of(*value) == name);
+            }
+            fs.forget(found->node, 1);
+        });
+        CHECK(opened_by(place.path(), **old_keys) == 0);
+    }
+}
