@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Start, end, and the small operations.
 #include "encfs/core/filesystem.h"
+#include "encfs/core/namespace_guard.h"
 
 #include "encfs/core/format1.h"
 

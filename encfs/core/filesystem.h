@@ -26,6 +26,7 @@
 #include "encfs/core/inode_table.h"
 #include "encfs/core/metadata_sink.h"
 #include "encfs/core/operation_gate.h"
+#include "encfs/core/renamed_directories.h"
 #include "encfs/core/rotation_state.h"
 #include "encfs/core/types.h"
 #include "encfs/core/volume_format.h"
@@ -62,14 +63,13 @@ class Filesystem {
     // open().
     Result<void> take_keys(FormatMaker make_format);
 
-    // Called, on the thread of a request, when what the kernel knows of a name proved wrong: it
-    // should be told to look it up again, but not on that thread. Call before the first request.
-    void set_on_entry_stale(std::function<void(NodeId, const std::string&)> callback) {
-        on_entry_stale_ = std::move(callback);
-    }
-    // Likewise, where it may have been told attributes that were true for a moment only.
-    void set_on_attributes_stale(std::function<void(NodeId)> callback) {
-        on_attributes_stale_ = std::move(callback);
+    // Called, on the thread of a request, when what the kernel knows proved wrong, of a name or of
+    // attributes that were true for a moment: it should be told to ask again, but not on that
+    // thread. Call before the first request.
+    using OnStaleEntry = std::function<void(NodeId, const std::string&)>;
+    void set_on_stale(OnStaleEntry entry, std::function<void(NodeId)> attributes = {}) {
+        on_entry_stale_ = std::move(entry);
+        on_attributes_stale_ = std::move(attributes);
     }
 
     // ---- names ----
@@ -305,11 +305,10 @@ class Filesystem {
     // Before something that may be synced is moved or linked into `directory`: the id files on the
     // way, without which it could not be reached. LOCKS: none held.
     Result<void> sync_way_to(NodeId directory);
-    // After a syncfs: the old places of renamed directories are no longer valid. REQUIRES: nobody
+    // After a syncfs, the old places of renamed directories are no longer valid. REQUIRES: nobody
     // else is there.
     void finish_renames();
-    // Likewise, with the syncfs (by that descriptor) and beside operations. LOCKS: the tree for
-    // moments.
+    // The same beside operations, with the syncfs by that descriptor. LOCKS: tree, for moments.
     Result<void> settle_renames(int syncable);
     void forget_old_places(const std::vector<Location>& renamed);
     void bound_renames();
@@ -376,7 +375,7 @@ class Filesystem {
     Options options_;
     bool privileged_;                       // we are root: owners and modes are ours to set
     std::atomic<bool> no_tmpfiles_{false};  // the lower file system has no O_TMPFILE
-    std::function<void(NodeId, const std::string&)> on_entry_stale_;
+    OnStaleEntry on_entry_stale_;
     std::function<void(NodeId)> on_attributes_stale_;
     std::shared_ptr<MetadataSink> sink_;    // never null
     std::unique_ptr<VolumeFormat> format_;  // nullptr: without keys
@@ -410,7 +409,7 @@ class Filesystem {
     std::unordered_map<NodeId, Nameless> nameless_;
 
     // Names of small files of ours that must be durable before anything below them counts as
-    // durable, by directory; and directories whose old place is still valid.
+    // durable, by directory.
     std::mutex unsynced_mutex_;
     struct Unsynced {
         std::string name;
@@ -419,11 +418,11 @@ class Filesystem {
     std::unordered_map<NodeId, std::vector<Unsynced>> unsynced_;
     std::size_t unsynced_count_ = 0;
     std::uint64_t unsynced_number_ = 0;
-    std::vector<Location> renamed_;
     // How often some of them were forgotten, and how many of those times a syncfs came after.
     std::uint64_t lost_count_ = 0;
     std::uint64_t lost_synced_ = 0;
-    std::mutex lost_sync_mutex_;           // before unsynced_mutex_; held over the syncfs
+    std::mutex lost_sync_mutex_;  // before unsynced_mutex_; held over the syncfs
+    RenamedDirectories renamed_;
     std::atomic<bool> write_lost_{false};  // something acknowledged could not be written
 
     // Lower inodes whose st_size was found wrong.
@@ -442,18 +441,6 @@ class Filesystem {
     std::atomic<bool> scanning_{false};
     std::atomic<bool> scan_complete_{true};
     std::thread scan_;
-};
-
-class Filesystem::NamespaceGuard {
-  public:
-    NamespaceGuard(Filesystem& fs, std::initializer_list<NodeId> directories);
-    ~NamespaceGuard();
-    NamespaceGuard(const NamespaceGuard&) = delete;
-    NamespaceGuard& operator=(const NamespaceGuard&) = delete;
-
-  private:
-    std::array<std::shared_mutex*, 4> held_{};
-    std::size_t count_ = 0;
 };
 
 }  // namespace extencfs::core

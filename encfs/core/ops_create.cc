@@ -9,6 +9,7 @@
 #include "crypto/encoding.h"
 #include "crypto/random.h"
 #include "encfs/core/filesystem.h"
+#include "encfs/core/namespace_guard.h"
 #include "encfs/volume/format.h"
 
 namespace extencfs::core {

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "encfs/core/namespace_guard.h"
 #include "encfs/core/path_changes.h"
 
 namespace extencfs::core {
@@ -189,8 +190,7 @@ Result<void> Filesystem::prepare_directory_move(const Place& from, const Place& 
     auto prepared = format_->before_directory_rename(*lower_, fd->get(), from.dir->context,
                                                      from.entry(), to.dir->context, to.entry());
     if (!prepared) return prepared;
-    std::lock_guard lock(unsynced_mutex_);
-    renamed_.push_back(to.location);
+    renamed_.add(to.location);
     return {};
 }
 

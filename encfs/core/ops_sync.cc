@@ -4,9 +4,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <set>
-#include <string_view>
-#include <utility>
 
 #include "encfs/core/filesystem.h"
 
@@ -133,44 +130,27 @@ Result<void> Filesystem::fsync_directory(NodeId node) {
 }
 
 void Filesystem::bound_renames() {
-    {
-        std::lock_guard lock(unsynced_mutex_);
-        if (renamed_.size() < kMostRenamed) return;
-    }
+    if (renamed_.count() < kMostRenamed) return;
     (void)settle_renames(root_->fd.get());  // failing, they stay to be settled
 }
 
 void Filesystem::finish_renames() {
-    std::vector<Location> renamed;
-    {
-        std::lock_guard lock(unsynced_mutex_);
-        renamed.swap(renamed_);
-    }
-    forget_old_places(renamed);
+    forget_old_places(renamed_.take());
 }
 
 Result<void> Filesystem::settle_renames(int syncable) {
     std::vector<Location> renamed;
     {
         const std::shared_lock tree(tree_lock_);  // none of them is half done
-        const std::lock_guard lock(unsynced_mutex_);
-        renamed.swap(renamed_);
+        renamed = renamed_.take();
     }
     if (auto r = lower_->syncfs(syncable); !r) {
-        const std::lock_guard lock(unsynced_mutex_);
-        renamed_.insert(renamed_.end(), renamed.begin(), renamed.end());
+        renamed_.put_back(renamed);
         return fail(r.error());
     }
     const std::shared_lock tree(tree_lock_);
-    {
-        // What was renamed since may not be durable, and keeps its old place.
-        const std::lock_guard lock(unsynced_mutex_);
-        std::set<std::pair<NodeId, std::string_view>> again;
-        for (const Location& one : renamed_) again.insert({one.parent, one.entry});
-        std::erase_if(renamed, [&](const Location& one) {
-            return again.contains({one.parent, one.entry});
-        });
-    }
+    // What was renamed since may not be durable, and keeps its old place.
+    renamed_.remove_from(renamed);
     forget_old_places(renamed);
     return {};
 }

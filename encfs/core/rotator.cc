@@ -102,27 +102,15 @@ void Filesystem::Rotator::rest() {
 
 Result<void> Filesystem::Rotator::settle() {
     settled_ = std::chrono::steady_clock::now();
-    if (fs_.rotation_.lost_writes) return fail(lower::Errno{EIO});
     if (auto r = fs_.settle_renames(fs_.rotation_.sync_fd.get()); !r)
         return lost_writes("", r.error());
     return {};
 }
 
 Result<void> Filesystem::Rotator::settle_sometimes() {
-    std::size_t renamed = 0;
-    {
-        const std::lock_guard lock(fs_.unsynced_mutex_);
-        renamed = fs_.renamed_.size();
-    }
-    if (renamed < kManyRenamed && std::chrono::steady_clock::now() - settled_ < kSettled) return {};
+    const bool few = fs_.renamed_.count() < kManyRenamed;
+    if (few && std::chrono::steady_clock::now() - settled_ < kSettled) return {};
     return settle();
-}
-
-bool Filesystem::Rotator::is_settled(const Location& location) {
-    const std::lock_guard lock(fs_.unsynced_mutex_);
-    return std::ranges::none_of(fs_.renamed_, [&](const Location& one) {
-        return one.parent == location.parent && one.entry == location.entry;
-    });
 }
 
 std::unexpected<Error> Filesystem::Rotator::lost_writes(const std::string& path,

@@ -57,8 +57,6 @@ class Filesystem::Rotator {
     void rest();
     // Now and then, with others at work: so few things of theirs wait for the disk.
     Result<void> settle_sometimes();
-    // Whether nothing that a power cut takes has brought the directory there.
-    bool is_settled(const Location& location);
     // A sync that failed: nothing writes again what is in the cache.
     std::unexpected<Error> lost_writes(const std::string& path, const Error& error);
     Result<void> stopped() const;

@@ -35,7 +35,7 @@ Result<void> Filesystem::Rotator::prepare_directory(Inside& in, const std::strin
                                                : fail(fd.error());
     if (!opened) return failed(path_of(in, entry), opened.error());
     auto done = format_.before_renewal(*fs_.lower_, opened->get(), in.dir()->context, entry, fresh,
-                                       is_settled({in.node(), entry}));
+                                       !fs_.renamed_.contains({in.node(), entry}));
     // It was told in the survey, and to be given up; else it is to be brought back first.
     if (!done && done.error().kind == ErrorKind::kDamaged && run_.leave_damaged) return {};
     if (!done) return failed(path_of(in, entry), done.error());
@@ -161,9 +161,8 @@ Result<void> Filesystem::Rotator::rename_all(Inside& in, const std::vector<Item>
         (void)take_back(in, items, items.size());
         return failed(path_of(in, ""), r.error());
     }
-    const std::lock_guard lock(fs_.unsynced_mutex_);
     for (const Item& item : items) {
-        if (S_ISDIR(item.is.st_mode)) fs_.renamed_.push_back({in.node(), item.fresh.entry});
+        if (S_ISDIR(item.is.st_mode)) fs_.renamed_.add({in.node(), item.fresh.entry});
     }
     return {};
 }

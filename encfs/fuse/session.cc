@@ -174,15 +174,16 @@ std::expected<std::unique_ptr<Session>, SessionError> Session::mount(core::Files
         const std::lock_guard lock(raw->notifier_mutex);
         if (raw->notifier) raw->notifier->submit(std::move(what));
     };
-    fs.set_on_entry_stale([raw, notify](core::NodeId parent, const std::string& name) {
-        notify([raw, parent, name] {
-            fuse_lowlevel_notify_inval_entry(raw->session, parent, name.data(), name.size());
+    fs.set_on_stale(
+        [raw, notify](core::NodeId parent, const std::string& name) {
+            notify([raw, parent, name] {
+                fuse_lowlevel_notify_inval_entry(raw->session, parent, name.data(), name.size());
+            });
+        },
+        [raw, notify](core::NodeId node) {
+            // A negative offset: no page.
+            notify([raw, node] { fuse_lowlevel_notify_inval_inode(raw->session, node, -1, 0); });
         });
-    });
-    fs.set_on_attributes_stale([raw, notify](core::NodeId node) {
-        // A negative offset: no page.
-        notify([raw, node] { fuse_lowlevel_notify_inval_inode(raw->session, node, -1, 0); });
-    });
     return std::make_unique<Session>(std::move(state));
 }
 
@@ -196,8 +197,7 @@ Session::~Session() {
         if (state_->handoff) state_->handoff->stop();
         fuse_session_destroy(state_->session);
     }
-    state_->fs.set_on_entry_stale({});
-    state_->fs.set_on_attributes_stale({});
+    state_->fs.set_on_stale({});
 }
 
 int Session::run(std::function<void()> ready) {

@@ -102,8 +102,8 @@ class LowerFs {
     virtual Result<void> fdatasync(int fd) = 0;
     virtual Result<void> fsync(int fd) = 0;  // files and directories
     virtual Result<void> syncfs(int fd) = 0;
-    // Lets what is cached of a file go, as far as it is not waiting to be written: what is read next
-    // comes from the disk. After a sync failed, the cache may hold what never came there
+    // Lets what is cached of a file go, as far as it is not waiting to be written: what is read
+    // next comes from the disk. After a sync failed, the cache may hold what never came there
     // (posix_fadvise, POSIX_FADV_DONTNEED; a file system without a disk takes no notice).
     virtual void forget_cached(int fd) = 0;
     virtual Result<struct statvfs> statvfs(int fd) = 0;

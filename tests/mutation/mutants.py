@@ -21,6 +21,7 @@ PROGRAMS = {
     "encfs_file": ("unit_core", "--abort", "a file of an EncFS*,without room*,a damaged block of an EncFS*"),
     "encfs_kill": ("unit_core", "--abort", "a kill at any call loses no acknowledged operation in EncFS*"),
     "encfs_view": ("unit_core", "--abort", "the reverse view*"),
+    "rotate": ("unit_rotate", "--abort", "*failing disk lost*,*lost its end*,*can be listed*,*removed meanwhile*"),
 }
 MUTANTS = []
 
@@ -366,3 +367,24 @@ rules(CORE + "legacy_reverse.cc", "encfs_view",
       ("the settings are coded", "std::make_shared<ReverseFile>(config ? nullptr : &codec_,", "std::make_shared<ReverseFile>(&codec_,"))
 rules(CORE + "legacy_reverse_file.cc", "encfs_view",
       ("an empty file has a header", "return size == 0 ? 0 : legacy::lower_size(layout, size);", "return legacy::lower_size(layout, size);"))
+
+# --- Rotations of keys
+
+ROTATE = "encfs/rotate/"
+rules(ROTATE + "tools.h", "rotate",
+      ("what is cached of a disk that failed is believed", "if (is_resumed) fs.forget_cached(fd);", ""))
+rules(ROTATE + "rotation.cc", "rotate", ("no rotation is one that is gone on with", "is_resumed_ = true;", ""))
+rules(ROTATE + "passes.cc", "rotate", ("headers are believed", "    tools_.forget_cached(fd);\n", ""))
+rules(ROTATE + "directory.cc", "rotate", ("id files are believed", "    tools.forget_cached(fd->get());\n", ""))
+rules(ROTATE + "file_contents.cc", "rotate",
+      ("short fragments become whole", "is_short ? Fate::kSealShort : Fate::kSeal", "Fate::kSeal"),
+      ("short fragments keep the old key", "is_short ? Fate::kSealShort : Fate::kSeal", "is_short ? Fate::kKeep : Fate::kSeal"))
+rules(ROTATE + "attributes.cc", "rotate", ("attributes fill the list", "return bytes <= XATTR_LIST_MAX;", "return true;"))
+rules(ROTATE + "beside_mount.cc", "rotate",
+      ("lost writes are forgotten", "    if (rotation_.has_lost_writes()) return lost_writes();\n", ""))
+rules(CORE + "format1_file_reseal.cc", "rotate",
+      ("short runs become whole", "is_short[from] ? begin.plain_off + states[from].used : size", "size"),
+      ("short pages become whole", "is_short ? state.used : header_.size", "header_.size"))
+rules(CORE + "listing_snapshots.cc", "rotate",
+      ("positions are not looked at", "next = std::ranges::find(items, lower_cookie, &Item::position);", "next = items.end();"),
+      ("no order is known to grow", "std::ranges::is_sorted(items, {}, &Item::position)", "false"))

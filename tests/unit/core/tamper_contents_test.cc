@@ -362,7 +362,7 @@ TEST_CASE("T21: a forged size is EIO at the first use and then gone") {
     cut(lower, volume::hint_of_size(kSize + 7));
     v.mount();
     std::string told;
-    v.fs().set_on_entry_stale([&](NodeId parent, const std::string& name) {
+    v.fs().set_on_stale([&](NodeId parent, const std::string& name) {
         if (parent == kRootNode) told += name;
     });
     const NodeId f = v.node("f");
