@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
+#include <ranges>
 
 #include "crypto/random.h"
 
@@ -71,11 +73,18 @@ ListingSnapshots::Known ListingSnapshots::continued(NodeId directory, std::uint6
     } else {
         // What it was at was removed, or is no name of ours; or something came to lie after it.
         next = std::ranges::find(items, lower_cookie, &Item::position);
-        // Where positions grow, the listing below would go on at the next one.
-        if (next == items.end() && std::ranges::is_sorted(items, {}, &Item::position))
-            next = std::ranges::lower_bound(items, lower_cookie, {}, &Item::position);
-        else if (next == items.end())
-            return Known::kForgotten;
+        if (next == items.end()) {
+            // The listing below would go on at the next one, where its positions have an order.
+            const bool from_start = !items.empty() && items.front().position == 0;
+            const std::ranges::subrange rest(items.begin() + (from_start ? 1 : 0), items.end());
+            if (std::ranges::is_sorted(rest, {}, &Item::position))
+                next = std::ranges::lower_bound(rest, lower_cookie, {}, &Item::position);
+            else if (std::ranges::is_sorted(rest, std::greater(), &Item::position))
+                next =
+                    std::ranges::lower_bound(rest, lower_cookie, std::greater(), &Item::position);
+            else
+                return Known::kForgotten;
+        }
     }
     place = {it->second->snapshot, 0, static_cast<std::size_t>(next - items.begin())};
     return Known::kYes;
