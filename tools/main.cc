@@ -1,18 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of commands, the names that the program has, and nothing else.
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
 #include <cstdio>
+#include <iostream>
 #include <string>
 
 #include "tools/command.h"
 #include "tools/encfs_cli.h"
+#include "tools/standard_streams.h"
 
 namespace {
 
 // The command that was being parsed when the error came, for the hint.
 std::string chosen(const CLI::App& root) {
-    const auto commands = root.get_subcommands();
-    return commands.empty() ? "" : commands.front()->get_name() + " ";
+    std::string words;
+    for (const CLI::App* app = &root; !app->get_subcommands().empty();) {
+        app = app->get_subcommands().front();
+        words += app->get_name() + " ";
+    }
+    return words;
+}
+
+// Commands that are there for what they print. The others have done what they were asked for,
+// whatever became of the words about it.
+bool is_for_output(const std::string& command) {
+    constexpr std::array kFirst{"info ",   "stats ",  "speed ", "ls ",       "cat ",
+                                "encode ", "decode ", "check ", "key list ", "key test "};
+    return std::ranges::find(kFirst, command) != kFirst.end();
+}
+
+// `code`, unless what was printed did not get where it should.
+int with_output(int code, const std::string& command) {
+    const std::string why = extencfs::tools::flush_output();
+    if (why.empty()) return code;
+    if (code != extencfs::tools::kExitOk || !is_for_output(command)) {
+        extencfs::tools::tell_notice(why);
+        return code;
+    }
+    return extencfs::tools::tell({extencfs::daemon::FailureKind::kOther, why});
 }
 
 std::string first_line(const std::string& text) {
@@ -42,18 +69,21 @@ int run(int argc, char** argv) {
     try {
         root.parse(argc, argv);
     } catch (const CLI::Success& success) {
-        return root.exit(success);
+        const int code = root.exit(success);
+        std::cout.flush();
+        return std::cout ? with_output(code, "") : extencfs::tools::kExitOther;
     } catch (const CLI::ParseError& error) {
         std::fprintf(stderr, "extencfs: %s; see 'extencfs %s--help'\n",
                      first_line(error.what()).c_str(), chosen(root).c_str());
         return extencfs::tools::kExitUsage;
     }
-    return exit_code;
+    return with_output(exit_code, chosen(root));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+    if (!extencfs::tools::open_standard_streams()) return extencfs::tools::kExitOther;
     try {
         const std::string path = argc > 0 ? argv[0] : "";
         const std::string name = path.substr(path.rfind('/') + 1);
