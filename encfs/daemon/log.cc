@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <ctime>
 #include <iterator>
+#include <optional>
 
 namespace extencfs::daemon {
 namespace {
@@ -54,12 +55,36 @@ std::string utc_time() {
                        parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
 }
 
+constexpr std::size_t kMarkBytes = 3;
+
+// The code point that `text` begins with, if it is one that turns the direction of writing.
+std::optional<unsigned> direction_mark(std::string_view text) {
+    if (text.size() < kMarkBytes || text[0] != '\xe2') return std::nullopt;
+    const unsigned low = static_cast<unsigned char>(text[2]);
+    if (text[1] == '\x80' && low >= 0xaa && low <= 0xae) return 0x2000 + (low - 0x80);
+    if (text[1] == '\x81' && low >= 0xa6 && low <= 0xa9) return 0x2040 + (low - 0x80);
+    return std::nullopt;
+}
+
 }  // namespace
+
+bool has_direction_marks(std::string_view text) {
+    for (; !text.empty(); text.remove_prefix(1)) {
+        if (direction_mark(text)) return true;
+    }
+    return false;
+}
 
 std::string printable(std::string_view text) {
     std::string out;
     out.reserve(text.size());
-    for (const char c : text) {
+    for (; !text.empty(); text.remove_prefix(1)) {
+        if (const auto mark = direction_mark(text)) {
+            fmt::format_to(std::back_inserter(out), "\\u{:04x}", *mark);
+            text.remove_prefix(kMarkBytes - 1);
+            continue;
+        }
+        const char c = text.front();
         const auto byte = static_cast<unsigned char>(c);
         if (byte < 0x20 || byte == 0x7f || byte == '\\') {
             fmt::format_to(std::back_inserter(out), "\\x{:02x}", byte);

@@ -72,7 +72,10 @@ class Log {
     std::map<std::string, Budget, std::less<>> budgets_;
 };
 
-// `text` with control characters, DEL and backslashes as \xNN.
+// `text` with control characters, DEL and backslashes as \xNN, and what turns the direction of
+// writing as \uNNNN.
 std::string printable(std::string_view text);
+// Whether there is something of the latter in it: U+202A to U+202E, U+2066 to U+2069.
+bool has_direction_marks(std::string_view text);
 
 }  // namespace extencfs::daemon

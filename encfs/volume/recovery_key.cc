@@ -39,8 +39,20 @@ std::optional<unsigned char> digit_of(char c) {
     return static_cast<unsigned char>(at);
 }
 
-bool separates(char c) {
-    return c == '-' || c == '_' || c == '.' || c == ' ' || (c >= '\t' && c <= '\r');
+// How many bytes of the separator `text` begins with; 0: it begins with none. Word processors make
+// other hyphens, dashes (U+2010 to U+2015, U+2212) and spaces (U+00A0, U+202F) of those that were
+// typed; editors put U+FEFF before everything.
+std::size_t separator_size(std::string_view text) {
+    const char c = text.front();
+    if (c == '-' || c == '_' || c == '.' || c == ' ' || (c >= '\t' && c <= '\r')) return 1;
+    if (text.starts_with("\xc2\xa0")) return 2;
+    if (text.starts_with("\xe2\x88\x92") || text.starts_with("\xe2\x80\xaf") ||
+        text.starts_with("\xef\xbb\xbf")) {
+        return 3;
+    }
+    const bool dash =
+        text.starts_with("\xe2\x80") && text.size() > 2 && text[2] >= '\x90' && text[2] <= '\x95';
+    return dash ? 3 : 0;
 }
 
 // The digits of a text, in locked memory; one that is none is kNoDigit.
@@ -56,11 +68,15 @@ struct Typed {
 Typed digits_of(std::string_view text) {
     Typed typed;
     bool in_run = false;
-    for (const char c : text) {
-        if (separates(c)) {
+    while (!text.empty()) {
+        const std::size_t separator = separator_size(text);
+        if (separator != 0) {
             in_run = false;
+            text.remove_prefix(separator);
             continue;
         }
+        const char c = text.front();
+        text.remove_prefix(1);
         if (!in_run) typed.runs.push_back(0);
         in_run = true;
         ++typed.runs.back();

@@ -48,6 +48,17 @@ TEST_CASE("levels and control characters") {
     CHECK(lines(read_file(dir / "log")) == 2);
 }
 
+TEST_CASE("what turns the direction of writing is shown as what it is") {
+    CHECK(printable("a\u202eb\u2066") == "a\\u202eb\\u2066");
+    CHECK(printable("\u202a\u2069") == "\\u202a\\u2069");
+    // Its neighbours, and what is cut short, are let be.
+    for (const char* text : {"\u2029\u202f", "\u2065\u206a", "\xe2\x80", "\xe2", "\u05d0\u0627"}) {
+        CHECK(printable(text) == text);
+        CHECK_FALSE(has_direction_marks(text));
+    }
+    CHECK(has_direction_marks("label \u202d"));
+}
+
 TEST_CASE("a log file that cannot be opened is told") {
     TempDir dir;
     Log log;

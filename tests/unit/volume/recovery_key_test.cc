@@ -50,6 +50,17 @@ TEST_CASE("people may write a recovery key as they like", "[recovery]") {
     CHECK(outcome("oooo5 OOOOa 0000f 0000m\n0000h 0000y 0000v 0000d", key) == "same");
     CHECK(outcome("000050000A0000F0000M0000H0000Y0000V0000D", key) == "same");
     CHECK(outcome("  0-0-0-0-5-0000A.0000F_0000M 0000H\t0000Y\r\n0000V 0000D", key) == "same");
+    // Word processors make dashes and other spaces of what was typed.
+    for (const char* separator : {"\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2015",
+                                  "\u2212", "\u00a0", "\u202f"}) {
+        std::string text = text_for(key);
+        for (std::size_t at; (at = text.find('-')) != std::string::npos;) {
+            text.replace(at, 1, separator);
+        }
+        CHECK(outcome("\ufeff" + text, key) == "same");
+    }
+    CHECK(outcome("00005\u2016" + text_for(key).substr(6), key) != "same");
+    CHECK(outcome(text_for(key) + "\xe2\x80", key) != "same");
     ByteVector ones(kRecoveryBytes);
     ones[0] = std::byte{0x08};  // the first digit is 1
     std::string text = text_for(ones);
