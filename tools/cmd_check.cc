@@ -2,6 +2,7 @@
 #include <memory>
 #include <utility>
 
+#include "tools/advice.h"
 #include "tools/check_report.h"
 #include "tools/check_volume.h"
 #include "tools/command.h"
@@ -146,7 +147,7 @@ ExitCode run(const CheckOptions& options) {
         [&options](const volume::Config* config) {
             return find_credential(options.unlock, config, options.directory);
         });
-    if (!volume) return tell(volume.error());
+    if (!volume) return tell_unopened(volume.error(), options.unlock, options.directory);
     const auto done = CheckRun(options, **volume).run();
     return done ? *done : tell(done.error());
 }

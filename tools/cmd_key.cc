@@ -13,7 +13,9 @@
 #include "encfs/daemon/volume_on_disk.h"
 #include "encfs/lower/lower_fs.h"
 #include "encfs/volume/slots.h"
+#include "tools/advice.h"
 #include "tools/command.h"
+#include "tools/json_failure.h"
 #include "tools/key_source.h"
 #include "tools/progress.h"
 #include "tools/token_source.h"
@@ -62,9 +64,12 @@ std::string kdf_words(const volume::KeySlot& slot) {
 ExitCode list(const KeyOptions& options) {
     const auto fs = lower::make_posix_lower_fs();
     const auto disk = daemon::VolumeOnDisk::open(*fs, options.directory);
-    if (!disk) return tell(disk.error());
-    const auto copies = disk->read_config();
-    if (!copies) return tell(copies.error());
+    const auto copies = disk ? disk->read_config()
+                             : daemon::Outcome<daemon::ConfigCopies>(std::unexpected(disk.error()));
+    if (!copies) {
+        const auto failure = advised(copies.error(), options.directory);
+        return options.json ? tell_json(failure) : tell(failure);
+    }
     const volume::Config& config = copies->usable.front().config;
     if (options.json) {
         Json slots = Json::array();
@@ -97,14 +102,16 @@ daemon::Outcome<std::string> opened_by(const KeyOptions& options) {
     const Progress progress("Deriving the key");
     const auto unlocked =
         daemon::VolumeOnDisk::unlock(*copies, given->view(), daemon::InRotation::kAllowed);
-    if (!unlocked) return std::unexpected(unlocked.error());
+    if (!unlocked) {
+        return std::unexpected(of_no_slot(unlocked.error(), copies->usable.front().config));
+    }
     for (const std::string& notice : unlocked->notices) tell_notice(notice);
     return slot_words(*volume::find_slot(unlocked->config, unlocked->slot));
 }
 
 ExitCode test(const KeyOptions& options) {
     const auto opened = opened_by(options);
-    if (!opened) return tell(opened.error());
+    if (!opened) return tell_unopened(opened.error(), options.unlock, options.directory);
     std::printf("It opens %s.\n", opened->c_str());
     return kExitOk;
 }

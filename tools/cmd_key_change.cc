@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// key add, change, remove; passwd.
+// key add, change, remove; and the options of passwd.
+#include "tools/key_change.h"
+
+#include <algorithm>
 #include <cstdio>
 #include <map>
 #include <memory>
 
 #include "encfs/daemon/hardening.h"
-#include "encfs/daemon/key_editor.h"
-#include "encfs/daemon/legacy_key.h"
-#include "encfs/daemon/legacy_on_disk.h"
-#include "encfs/lower/lower_fs.h"
 #include "encfs/token/key_cache.h"
-#include "encfs/volume/format.h"
+#include "encfs/volume/config_json.h"
+#include "tools/advice.h"
 #include "tools/cmd_key.h"
 #include "tools/command.h"
 #include "tools/confirm.h"
-#include "tools/key_source.h"
-#include "tools/new_key.h"
-#include "tools/new_token.h"
+#include "tools/option_checks.h"
 #include "tools/progress.h"
+#include "tools/slot_label.h"
 #include "tools/token_source.h"
 
 namespace extencfs::tools {
@@ -28,52 +27,19 @@ using daemon::FailureKind;
 using daemon::Outcome;
 using volume::SlotKind;
 
-struct ChangeOptions {
-    UnlockOptions unlock;
-    NewKeyOptions fresh;
-    NewTokenOptions token;
-    std::string type = "password";
-    std::string label;
-    std::string directory;
-    std::uint32_t slot = 0;  // that is changed or removed; 0: the one that opened
-    bool force = false;
-};
-
 const std::map<std::string, SlotKind> kTypes{
     {"password", SlotKind::kPassword}, {"keyfile", SlotKind::kKeyfile},
     {"recovery", SlotKind::kRecovery}, {"systemd", SlotKind::kSystemd},
     {"tpm2", SlotKind::kTpm2},         {"fido2", SlotKind::kFido2}};
 
-constexpr const char* kNotErased =
-    "exports, backups, snapshots, what an SSD has not erased yet.\n"
+constexpr const char* kInnerKeyStays =
     "Whoever opened the volume once may have kept its inner key; 'extencfs key rotate' changes "
     "that.\n";
 
-// A volume that is held, and its lower file system.
-struct Opened {
-    std::unique_ptr<lower::LowerFs> fs;
-    daemon::KeyEditor editor;
-    std::uint32_t slot;  // that opened
-};
-
-Outcome<Opened> open_editor(const ChangeOptions& options) {
-    if (auto hard = daemon::harden_process(); !hard) return std::unexpected(hard.error());
-    auto fs = lower::make_posix_lower_fs();
-    auto editor = daemon::KeyEditor::open(*fs, options.directory);
-    if (!editor) return std::unexpected(editor.error());
-    // What cannot be done fails before a password is asked for.
-    if (options.slot != 0 && volume::find_slot(editor->config(), options.slot) == nullptr) {
-        return fail(FailureKind::kKeySlot, "the volume has no key slot ",
-                    std::to_string(options.slot), "; 'extencfs key list' shows those it has");
-    }
-    const auto given =
-        find_credential(options.unlock, &editor->config(), options.directory, Search::kWhatIsNamed);
-    if (!given) return std::unexpected(given.error());
-    const Progress progress("Deriving the key");
-    const auto slot = editor->unlock(given->view());
-    if (!slot) return std::unexpected(slot.error());
-    for (const std::string& notice : editor->notices()) tell_notice(notice);
-    return Opened{std::move(fs), std::move(*editor), *slot};
+Outcome<void> check_slot(const volume::Config& config, std::uint32_t slot) {
+    if (slot == 0 || volume::find_slot(config, slot) != nullptr) return {};
+    return fail(FailureKind::kKeySlot, "the volume has no key slot ", std::to_string(slot),
+                "; 'extencfs key list' shows those it has");
 }
 
 void say(const char* done, const volume::KeySlot& slot, const daemon::Notices& notices) {
@@ -94,15 +60,66 @@ void tell_made(const NewKey& key) {
     if (!key.made.empty()) tell_notice(key.made + " was made and is left there");
 }
 
+// The first slot but `except` that `secret` opens; it costs a derivation for each of that kind that
+// is tried. REQUIRES: a configuration that is authentic. nullopt: none.
+std::optional<std::uint32_t> slot_it_opens(const volume::Config& config, SlotKind kind,
+                                           Bytes secret, std::uint32_t except) {
+    for (const volume::KeySlot& slot : config.slots) {
+        if (slot.kind != kind || slot.id == except) continue;
+        if (volume::open_slot(config, volume::OpeningSecret(kind, secret, slot.id))) return slot.id;
+    }
+    return std::nullopt;
+}
+
+// Nobody else has what was drawn just now.
+std::optional<std::uint32_t> slot_that_shares(const volume::Config& config, SlotKind kind,
+                                              const NewKey& key, std::uint32_t except) {
+    if (key.needs_no_stretching) return std::nullopt;
+    return slot_it_opens(config, kind, key.secret.bytes(), except);
+}
+
+void tell_shared(std::optional<std::uint32_t> other) {
+    if (!other) return;
+    tell_notice("what was given as the new key opens key slot " + std::to_string(*other) +
+                " too: removing or changing one of both takes it from nobody");
+}
+
+bool is_given(const daemon::Credential& given, SlotKind kind, Bytes secret) {
+    return given.kind == kind && crypto::equal_constant_time(given.secret.bytes(), secret);
+}
+
+// After slot `ended` was changed or removed: whether what opened the volume now still does, where
+// somebody could take it for what is ended.
+std::optional<std::uint32_t> still_opens(const OpenedForChange& opened,
+                                         const volume::KeySlot& ended) {
+    if (opened.given.kind != ended.kind) return std::nullopt;
+    const Progress progress("Trying the old key");
+    return slot_it_opens(opened.editor.config(), ended.kind, opened.given.secret.bytes(), ended.id);
+}
+
+void say_what_stays(const char* copies, std::optional<std::uint32_t> other) {
+    if (other) std::printf("What you gave still opens key slot %u.\n", *other);
+    std::printf("%s%s%s", copies, kCopiesElsewhere, kInnerKeyStays);
+}
+
+Outcome<void> check_room(const volume::Config& config) {
+    if (config.slots.size() < volume::kMaxSlots) return {};
+    return fail(FailureKind::kKeySlot, "the volume has ", std::to_string(volume::kMaxSlots),
+                " key slots, and no more fit; remove one first ('extencfs key remove')");
+}
+
 Outcome<void> add_key(const ChangeOptions& options) {
     volume::NewSlot slot;
     slot.kind = kTypes.at(options.type);
     slot.label = options.label.empty() ? options.type : options.label;
     if (auto fit = check_new_token(slot.kind, options.token); !fit) return fit;
-    auto opened = open_editor(options);
+    auto opened = open_for_change(options, [&](const volume::Config& config) -> Outcome<void> {
+        if (auto fit = check_label(slot.label); !fit) return fit;
+        if (auto fit = check_new_key(slot.kind, options.fresh, options.directory); !fit) return fit;
+        return check_room(config);
+    });
     if (!opened) return std::unexpected(opened.error());
     if (volume::is_token(slot.kind)) {
-        if (auto fit = check_new_key(slot.kind, options.fresh); !fit) return fit;
         const auto added = add_token(opened->editor, slot, options.token, options.directory);
         if (!added) return std::unexpected(added.error());
         say("Added", *volume::find_slot(opened->editor.config(), added->slot), added->notices);
@@ -110,8 +127,10 @@ Outcome<void> add_key(const ChangeOptions& options) {
     }
     auto key = make_new_key(slot.kind, options.fresh, options.directory);
     if (!key) return std::unexpected(key.error());
+    std::optional<std::uint32_t> shared;
     const auto added = [&] {
         const Progress progress("Deriving the key");
+        shared = slot_that_shares(opened->editor.config(), slot.kind, *key, 0);
         slot.cost =
             key->needs_no_stretching ? crypto::kArgon2Least : chosen_cost(options.fresh.kdf);
         return opened->editor.add(slot, key->secret.bytes());
@@ -120,31 +139,51 @@ Outcome<void> add_key(const ChangeOptions& options) {
         tell_made(*key);
         return std::unexpected(added.error());
     }
+    tell_shared(shared);
     say("Added", *volume::find_slot(opened->editor.config(), added->slot), added->notices);
     return {};
 }
 
-Outcome<void> change_key(const ChangeOptions& options) {
-    auto opened = open_editor(options);
-    if (!opened) return std::unexpected(opened.error());
-    const std::uint32_t id = options.slot != 0 ? options.slot : opened->slot;
-    const volume::KeySlot before = *volume::find_slot(opened->editor.config(), id);
-    auto key = make_new_key(before.kind, options.fresh, options.directory);
-    if (!key) return std::unexpected(key.error());
-    const auto changed = [&] {
-        const Progress progress("Deriving the key");
-        const auto cost = key->needs_no_stretching ? crypto::kArgon2Least
-                                                   : upgraded_cost(options.fresh.kdf, before.cost);
-        return opened->editor.change(id, cost, key->secret.bytes());
-    }();
-    if (!changed) {
-        tell_made(*key);
-        return std::unexpected(changed.error());
+// Of what is given, before it is read; a device's: any of those.
+SlotKind kind_given(const UnlockOptions& options) {
+    if (!options.keyfile.empty()) return SlotKind::kKeyfile;
+    if (!options.recovery.empty()) return SlotKind::kRecovery;
+    return options.token_only ? SlotKind::kTpm2 : SlotKind::kPassword;
+}
+
+Outcome<std::uint32_t> only_password(const volume::Config& config) {
+    const auto is_password = [](const volume::KeySlot& one) {
+        return one.kind == SlotKind::kPassword;
+    };
+    const auto found = std::ranges::find_if(config.slots, is_password);
+    if (found == config.slots.end()) {
+        return fail(FailureKind::kKeySlot,
+                    "the volume has no password to change; add one with 'extencfs key add'");
     }
-    forget_kept(opened->editor.config());
-    say("Changed", *volume::find_slot(opened->editor.config(), id), changed->notices);
-    std::printf("What opened it before opens it in copies elsewhere only: %s", kNotErased);
-    return {};
+    if (std::ranges::count_if(config.slots, is_password) == 1) return found->id;
+    return fail(FailureKind::kKeySlot,
+                "the volume has several passwords; name the one to change by --slot ('extencfs key "
+                "list' shows them)");
+}
+
+// 0: the one that opens.
+Outcome<std::uint32_t> slot_to_change(const volume::Config& config, const ChangeOptions& options,
+                                      Target target) {
+    if (options.slot != 0) return options.slot;
+    if (target == Target::kThePassword && kind_given(options.unlock) != SlotKind::kPassword) {
+        return only_password(config);
+    }
+    return 0;
+}
+
+Outcome<void> check_change(const volume::Config& config, const ChangeOptions& options,
+                           Target target) {
+    const auto id = slot_to_change(config, options, target);
+    if (!id) return std::unexpected(id.error());
+    const SlotKind kind =
+        *id != 0 ? volume::find_slot(config, *id)->kind : kind_given(options.unlock);
+    if (auto can = check_can_change(kind); !can) return can;
+    return check_new_key(kind, options.fresh, options.directory);
 }
 
 Outcome<void> confirm_end(const ChangeOptions& options, const volume::Config& config) {
@@ -170,7 +209,7 @@ Outcome<void> confirm_end(const ChangeOptions& options, const volume::Config& co
 }
 
 Outcome<void> remove_key(const ChangeOptions& options) {
-    auto opened = open_editor(options);
+    auto opened = open_for_change(options, [](const volume::Config&) { return Outcome<void>(); });
     if (!opened) return std::unexpected(opened.error());
     const volume::Config& config = opened->editor.config();
     const volume::KeySlot before = *volume::find_slot(config, options.slot);
@@ -182,58 +221,81 @@ Outcome<void> remove_key(const ChangeOptions& options) {
     const auto removed = opened->editor.remove(options.slot);
     if (!removed) return std::unexpected(removed.error());
     forget_kept(opened->editor.config());
+    const auto other = still_opens(*opened, before);
     say("Removed", before, removed->notices);
-    std::printf("It is still in copies elsewhere: %s", kNotErased);
+    say_what_stays("It is still in copies elsewhere: ", other);
     return {};
 }
 
-// Nothing where that is no volume of EncFS.
-Outcome<std::optional<daemon::LegacyConfig>> legacy_config(const daemon::VolumeOnDisk& disk) {
-    for (const char* name : {volume::kConfigName, volume::kConfigBackupName}) {
-        if (disk.fs().stat_at(disk.root_fd(), name)) return std::nullopt;
-    }
-    return daemon::read_legacy_config(disk.fs(), disk.root_fd(), "");
-}
+}  // namespace
 
-Outcome<void> change_legacy_password(const ChangeOptions& options, const daemon::VolumeOnDisk& disk,
-                                     daemon::LegacyConfig config) {
+Outcome<OpenedForChange> open_for_change(const ChangeOptions& options, const SlotCheck& check) {
     if (auto hard = daemon::harden_process(); !hard) return std::unexpected(hard.error());
-    const auto given = read_credential(options.unlock, options.directory);
+    auto fs = lower::make_posix_lower_fs();
+    auto editor = daemon::KeyEditor::open(*fs, options.directory);
+    if (!editor) return std::unexpected(editor.error());
+    if (auto there = check_slot(editor->config(), options.slot); !there) {
+        return std::unexpected(there.error());
+    }
+    if (auto can = check(editor->config()); !can) return std::unexpected(can.error());
+    auto given =
+        find_credential(options.unlock, &editor->config(), options.directory, Search::kWhatIsNamed);
     if (!given) return std::unexpected(given.error());
-    if (given->kind != SlotKind::kPassword || options.slot != 0) {
-        return fail(FailureKind::kKeySlot, options.directory,
-                    " is a volume of EncFS, which has one password and no other keys; give that");
+    const auto slot = [&] {
+        const Progress progress("Deriving the key");
+        return editor->unlock(given->view());
+    }();
+    if (!slot) return std::unexpected(of_no_slot(slot.error(), editor->config()));
+    for (const std::string& notice : editor->notices()) tell_notice(notice);
+    // What the copy says that is authentic may be something else.
+    if (auto there = check_slot(editor->config(), options.slot); !there) {
+        return std::unexpected(there.error());
     }
-    const auto secret = daemon::open_legacy_key(config, given->secret.bytes());
-    if (!secret) return std::unexpected(secret.error());
-    const auto fresh = make_new_key(SlotKind::kPassword, options.fresh, options.directory);
-    if (!fresh) return std::unexpected(fresh.error());
-    const Progress progress("Deriving the key");
-    const Bytes password = fresh->secret.bytes();
-    if (auto set = daemon::set_legacy_password(config, secret->bytes(), password); !set) return set;
-    // What is about to be the only way in is tried first.
-    const auto again = daemon::open_legacy_key(config, password);
-    if (!again || !crypto::equal_constant_time(again->bytes(), secret->bytes())) {
-        return fail(FailureKind::kOther,
-                    "the new password does not open the key; nothing was changed, please report "
-                    "it");
-    }
-    return daemon::write_legacy_config(disk.fs(), disk.root_fd(), config);
+    return OpenedForChange{std::move(fs), std::move(*editor), std::move(*given), *slot};
 }
 
-Outcome<void> change_password(const ChangeOptions& options) {
-    const auto fs = lower::make_posix_lower_fs();
-    const auto disk = daemon::VolumeOnDisk::open(*fs, options.directory);
-    if (!disk) return std::unexpected(disk.error());
-    auto config = legacy_config(*disk);
-    if (!config) return std::unexpected(config.error());
-    if (!*config) return change_key(options);
-    auto done = change_legacy_password(options, *disk, std::move(**config));
-    if (done)
-        std::printf("Changed the password. The old one still opens copies elsewhere: %s",
-                    kNotErased);
-    return done;
+Outcome<void> change_key(const ChangeOptions& options, Target target) {
+    auto opened = open_for_change(options, [&](const volume::Config& config) {
+        return check_change(config, options, target);
+    });
+    if (!opened) return std::unexpected(opened.error());
+    const auto named = slot_to_change(opened->editor.config(), options, target);
+    if (!named) return std::unexpected(named.error());
+    const std::uint32_t id = *named != 0 ? *named : opened->slot;
+    const volume::KeySlot before = *volume::find_slot(opened->editor.config(), id);
+    auto key = make_new_key(before.kind, options.fresh, options.directory);
+    if (!key) return std::unexpected(key.error());
+    std::optional<std::uint32_t> shared;
+    const auto changed = [&] {
+        const Progress progress("Deriving the key");
+        shared = slot_that_shares(opened->editor.config(), before.kind, *key, id);
+        const auto cost = key->needs_no_stretching ? crypto::kArgon2Least
+                                                   : upgraded_cost(options.fresh.kdf, before.cost);
+        return opened->editor.change(id, cost, key->secret.bytes());
+    }();
+    if (!changed) {
+        tell_made(*key);
+        return std::unexpected(changed.error());
+    }
+    forget_kept(opened->editor.config());
+    tell_shared(shared);
+    const volume::KeySlot& after = *volume::find_slot(opened->editor.config(), id);
+    if (opened->slot == id && is_given(opened->given, before.kind, key->secret.bytes())) {
+        tell_notice("the new key is what it was before");
+        say("Changed", after, changed->notices);
+        return {};
+    }
+    const auto other = is_given(opened->given, before.kind, key->secret.bytes())
+                           ? std::nullopt
+                           : still_opens(*opened, before);
+    say("Changed", after, changed->notices);
+    say_what_stays(other ? "Otherwise what opened it before opens it in copies elsewhere only: "
+                         : "What opened it before opens it in copies elsewhere only: ",
+                   other);
+    return {};
 }
+
+namespace {
 
 using Verb = Outcome<void> (*)(const ChangeOptions&);
 
@@ -245,19 +307,20 @@ CLI::App* add(CLI::App& above, int& exit_code, const char* name, const char* wha
     command->add_option("CIPHERDIR", options->directory, "The volume")->required();
     command->callback([options, verb, &exit_code] {
         const auto done = verb(*options);
-        exit_code = done ? kExitOk : tell(done.error());
+        exit_code =
+            done ? kExitOk : tell_unopened(done.error(), options->unlock, options->directory);
     });
     return command;
 }
 
 CLI::Option* add_target(CLI::App& command, std::uint32_t& slot, const char* what) {
-    return command.add_option("--slot", slot, what)->check(CLI::PositiveNumber)->type_name("N");
+    return command.add_option("--slot", slot, what)->check(slot_number)->type_name("N");
 }
 
 void add_change(CLI::App& above, int& exit_code, const char* name, const char* what, Verb verb) {
     auto options = std::make_shared<ChangeOptions>();
     auto* command = add(above, exit_code, name, what, verb, options);
-    add_new_key_options(*command, options->fresh);
+    add_new_key_options(*command, options->fresh, "name such a key by --slot");
     add_target(*command, options->slot,
                "The key slot to change; without it the one that what you give opens");
 }
@@ -274,12 +337,13 @@ void add_key_change_commands(CLI::App& root, CLI::App& key, int& exit_code) {
         ->type_name("TYPE");
     adding->add_option("--label", added->label, "A word for the listing; default: the type")
         ->type_name("TEXT");
-    add_new_key_options(*adding, added->fresh);
+    add_new_key_options(*adding, added->fresh, "choose that by --type");
     add_new_token_options(*adding, added->token);
     adding->footer("Example:\n  extencfs key add --type keyfile --new-keyfile stick.key ~/.vault");
 
-    add_change(key, exit_code, "change",
-               "Put another password, key file or recovery key in place of one", change_key);
+    add_change(
+        key, exit_code, "change", "Put another password, key file or recovery key in place of one",
+        [](const ChangeOptions& options) { return change_key(options, Target::kWhatOpened); });
     key.get_subcommand("change")->footer(
         "Example:\n  extencfs key change --recovery - --slot 1 ~/.vault");
     add_change(root, exit_code, "passwd", "Change the password, of a volume of EncFS too",

@@ -10,14 +10,17 @@
 #include "encfs/daemon/hardening.h"
 #include "encfs/lower/lower_fs.h"
 #include "encfs/rotate/rotation.h"
+#include "tools/advice.h"
 #include "tools/cmd_key.h"
 #include "tools/command.h"
 #include "tools/confirm.h"
+#include "tools/json_failure.h"
 #include "tools/key_rotate_online.h"
 #include "tools/key_source.h"
 #include "tools/new_key.h"
 #include "tools/progress.h"
 #include "tools/rotate_report.h"
+#include "tools/slot_label.h"
 
 namespace extencfs::tools {
 namespace {
@@ -33,6 +36,7 @@ class Rotate {
 
     Outcome<ExitCode> run() {
         if (auto hard = daemon::harden_process(); !hard) return std::unexpected(hard.error());
+        if (auto fit = check_added(); !fit) return std::unexpected(fit.error());
         if (options_.online) {
             const auto mount = find_mount_to_rotate(options_.directory);
             if (!mount) return std::unexpected(mount.error());
@@ -66,6 +70,13 @@ class Rotate {
     }
 
   private:
+    // What cannot be done fails before everything is read, and a password asked for.
+    Outcome<void> check_added() const {
+        if (options_.add.empty()) return {};
+        if (auto fit = check_label(options_.label); !fit) return fit;
+        return check_new_key(options_.kind_to_add(), options_.fresh, options_.directory);
+    }
+
     // False where the person does not want it.
     Outcome<bool> resume(rotate::Rotation& rotation) {
         tell_notice("a rotation of keys was begun, and goes on");
@@ -154,14 +165,19 @@ void add_key_rotate_command(CLI::App& key, int& exit_code) {
         "rotate", "Give the volume a new inner key, and seal everything anew; can be cut short");
     add_unlock_options(*command, options->unlock);
     add_slot_option(*command, options->unlock);
-    command
-        ->add_option("--add", options->add,
-                     "Another key for afterwards: password, keyfile or recovery")
-        ->check(CLI::IsMember({"password", "keyfile", "recovery"}))
-        ->type_name("TYPE");
+    auto* add = command
+                    ->add_option("--add", options->add,
+                                 "Another key for afterwards: password, keyfile or recovery")
+                    ->check(CLI::IsMember({"password", "keyfile", "recovery"}))
+                    ->type_name("TYPE");
     command->add_option("--label", options->label, "A word for its listing; default: the type")
         ->type_name("TEXT");
-    add_new_key_options(*command, options->fresh);
+    add_new_key_options(*command, options->fresh, "choose that by --add");
+    // Who gives one of them and gets no key would have lost all others.
+    for (const char* name :
+         {"--label", "--new-passfile", "--new-keyfile", "--recovery-out", "--kdf"}) {
+        command->get_option(name)->needs(add);
+    }
     command->add_flag("--online", options->online,
                       "While it is mounted and in use; by one thread of the mount's daemon");
     command->add_option("--jobs", options->jobs, "Threads; default: one for each processor")
@@ -178,7 +194,14 @@ void add_key_rotate_command(CLI::App& key, int& exit_code) {
     command->footer("Example:\n  extencfs key rotate --add recovery ~/.vault");
     command->callback([options, &exit_code] {
         const auto done = Rotate(*options).run();
-        exit_code = done ? *done : tell(done.error());
+        if (done) {
+            exit_code = *done;
+        } else if (options->json) {
+            hint_at_password(done.error(), options->unlock);
+            exit_code = tell_json(advised(done.error(), options->directory));
+        } else {
+            exit_code = tell_unopened(done.error(), options->unlock, options->directory);
+        }
     });
 }
 

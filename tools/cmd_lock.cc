@@ -6,6 +6,7 @@
 #include "encfs/lower/lower_fs.h"
 #include "encfs/token/key_cache.h"
 #include "encfs/volume/format.h"
+#include "tools/advice.h"
 #include "tools/command.h"
 #include "tools/token_words.h"
 
@@ -45,7 +46,7 @@ void add_lock(CLI::App& root, int& exit_code) {
     command->callback([directory, &exit_code] {
         const auto done = lock(*directory);
         if (done) std::printf("%s\n", *done ? "Forgot the key." : "No key was kept.");
-        exit_code = done ? kExitOk : tell(done.error());
+        exit_code = done ? kExitOk : tell(advised(done.error(), *directory));
     });
 }
 

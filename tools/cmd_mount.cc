@@ -11,6 +11,7 @@
 #include "encfs/daemon/mount_session.h"
 #include "encfs/rotate/live_service.h"
 #include "encfs/token/key_cache.h"
+#include "tools/advice.h"
 #include "tools/command.h"
 #include "tools/json_failure.h"
 #include "tools/key_source.h"
@@ -207,7 +208,19 @@ void keep_key(const daemon::OpenedBy& by, unsigned minutes) {
 }
 
 ExitCode tell_of(const MountCommand& command, const daemon::Failure& failure) {
-    return command.json ? tell_json(failure) : tell(failure);
+    hint_at_password(failure, command.unlock);
+    const auto told = advised(failure, command.cipher_dir);
+    return command.json ? tell_json(told) : tell(told);
+}
+
+// What opens it; `config`: none of a volume of EncFS.
+Outcome<daemon::Credential> find_key(const MountCommand& command, const volume::Config* config) {
+    if (config == nullptr && command.cache_minutes != 0) {
+        return daemon::fail(daemon::FailureKind::kUnsupported, command.cipher_dir,
+                            " is a volume of EncFS, of which no key is kept; leave out "
+                            "--cache-key");
+    }
+    return find_credential(command.unlock, config, command.cipher_dir);
 }
 
 ExitCode run(const MountCommand& command) {
@@ -221,9 +234,7 @@ ExitCode run(const MountCommand& command) {
     if (auto usable = check_migration(request->cipher_dir, request->legacy, use); !usable)
         return tell_of(command, usable.error());
     daemon::MountDialogue dialogue{
-        [&command](const volume::Config* config) {
-            return find_credential(command.unlock, config, command.cipher_dir);
-        },
+        [&command](const volume::Config* config) { return find_key(command, config); },
         [](const std::string& words) { return std::make_shared<Progress>(words); }};
     if (command.cache_minutes != 0) {
         dialogue.opened = [minutes = command.cache_minutes](const daemon::OpenedBy& by) {

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "encfs/daemon/log.h"
+#include "tools/advice.h"
 #include "tools/command.h"
 #include "tools/key_source.h"
 #include "tools/token_source.h"
@@ -124,7 +125,8 @@ void add(CLI::App& root, int& exit_code, const char* name, const char* what, con
             options->directory, options->legacy, [&options](const volume::Config* config) {
                 return find_credential(options->unlock, config, options->directory);
             });
-        exit_code = tree ? verb(**tree, *options) : tell(tree.error());
+        exit_code = tree ? verb(**tree, *options)
+                         : tell_unopened(tree.error(), options->unlock, options->directory);
     });
 }
 

@@ -6,6 +6,7 @@
 
 #include "encfs/volume/recovery_key.h"
 #include "encfs/volume/slots.h"
+#include "tools/option_checks.h"
 #include "tools/private_file.h"
 #include "tools/prompt.h"
 
@@ -56,11 +57,13 @@ void add_unlock_options(CLI::App& command, UnlockOptions& options) {
     auto* keyfile = command
                         .add_option("--keyfile", options.keyfile,
                                     "Open with the key file FILE in place of a password")
+                        ->check(not_empty)
                         ->type_name("FILE")
                         ->group("Password");
     auto* recovery = command
                          .add_option("--recovery", options.recovery,
                                      "Open with the recovery key in FILE; - asks for it")
+                         ->check(not_empty)
                          ->type_name("FILE")
                          ->group("Password");
     keyfile->excludes(recovery);
@@ -71,7 +74,7 @@ void add_unlock_options(CLI::App& command, UnlockOptions& options) {
 
 void add_slot_option(CLI::App& command, UnlockOptions& options) {
     command.add_option("--slot", options.slot, "Try this key slot only ('extencfs key list')")
-        ->check(CLI::PositiveNumber)
+        ->check(slot_number)
         ->type_name("N")
         ->group("Password");
 }

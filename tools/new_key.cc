@@ -13,7 +13,9 @@
 #include "crypto/random.h"
 #include "encfs/lower/fd.h"
 #include "encfs/volume/recovery_key.h"
+#include "tools/command.h"
 #include "tools/key_source.h"
+#include "tools/option_checks.h"
 #include "tools/private_file.h"
 #include "tools/prompt.h"
 
@@ -31,17 +33,18 @@ constexpr int kTries = 5;
 Outcome<NewKey> new_password(const NewKeyOptions& options, const std::string& what) {
     PasswordOptions source;
     source.passfile = options.passfile;
+    source.passfile_option = "--new-passfile";
     auto password = read_password(source, Purpose::kCreate, what);
     if (!password) return std::unexpected(password.error());
+    const std::string odd = oddness_of(password->bytes());
+    if (!options.passfile.empty() && !odd.empty()) {
+        tell_notice("the new password, the first line of " + options.passfile + ", " + odd +
+                    ", which counts: without it the password will be wrong");
+    }
     return NewKey{std::move(*password)};
 }
 
 Outcome<NewKey> new_keyfile(const std::string& path) {
-    if (path.empty()) {
-        return fail(FailureKind::kPasswordRead,
-                    "no key file is named; give --new-keyfile FILE, which is made if it is "
-                    "missing");
-    }
     struct stat is {};
     NewKey key;
     if (::stat(path.c_str(), &is) != 0 && errno == ENOENT) {
@@ -119,11 +122,21 @@ Outcome<NewKey> new_recovery(const std::string& path, const std::string& what) {
 
 }  // namespace
 
-// An option that would be passed over in silence.
-Outcome<void> check_new_key(SlotKind kind, const NewKeyOptions& options) {
-    const auto unfit = [](const char* option, const char* type) {
-        return fail(FailureKind::kKeySlot, option, " is for keys of type ", type,
-                    "; leave it out, or choose that type");
+daemon::Outcome<void> check_can_change(SlotKind kind) {
+    if (volume::is_token(kind)) {
+        return fail(FailureKind::kKeySlot,
+                    "a key that a device holds is not changed; remove it and add another");
+    }
+    if (kind != SlotKind::kForeign) return {};
+    return fail(FailureKind::kKeySlot,
+                "keys of that type are unknown to this version; use a newer extencfs");
+}
+
+Outcome<void> check_new_key(SlotKind kind, const NewKeyOptions& options, const std::string& what) {
+    // An option that would be passed over in silence.
+    const auto unfit = [&](const char* option, const char* type) {
+        return fail(FailureKind::kKeySlot, option, " is for keys of type ", type, "; leave it out",
+                    options.otherwise.empty() ? "" : ", or " + options.otherwise);
     };
     if (kind != SlotKind::kPassword && !options.passfile.empty()) {
         return unfit("--new-passfile", "password");
@@ -134,22 +147,40 @@ Outcome<void> check_new_key(SlotKind kind, const NewKeyOptions& options) {
     if (kind != SlotKind::kRecovery && !options.recovery_out.empty()) {
         return unfit("--recovery-out", "recovery");
     }
-    return {};
+    if (kind == SlotKind::kKeyfile && options.keyfile.empty()) {
+        return fail(FailureKind::kPasswordRead,
+                    "no key file is named; give --new-keyfile FILE, which is made if it is "
+                    "missing");
+    }
+    for (const std::string& path : {options.keyfile, options.recovery_out}) {
+        if (path.empty() || !lies_within(path, what)) continue;
+        return fail(FailureKind::kOther, path,
+                    " would lie in the volume's own directory, where it opens the volume for "
+                    "everybody who has that; name a file elsewhere");
+    }
+    return options.recovery_out.empty() ? Outcome<void>() : check_is_absent(options.recovery_out);
 }
 
-void add_new_key_options(CLI::App& command, NewKeyOptions& options) {
+void add_new_key_options(CLI::App& command, NewKeyOptions& options, const char* otherwise) {
+    options.otherwise = otherwise;
     const auto add = [&](const char* name, std::string& value, const char* text) {
-        command.add_option(name, value, text)->type_name("FILE")->group("New key");
+        return command.add_option(name, value, text)
+            ->check(not_empty)
+            ->type_name("FILE")
+            ->group("New key");
     };
     add("--new-passfile", options.passfile, "The new password: the first line of FILE");
-    add("--new-keyfile", options.keyfile, "The new key file; made, of 64 random bytes, if missing");
+    add("--new-keyfile", options.keyfile, "The new key file; made, of 64 random bytes, if missing")
+        ->check(no_hyphen);
     add("--recovery-out", options.recovery_out,
-        "Write the new recovery key to FILE, which must not be there yet");
+        "Write the new recovery key to FILE, which must not be there yet")
+        ->check(no_hyphen);
     add_kdf_option(command, options.kdf);
 }
 
 Outcome<NewKey> make_new_key(SlotKind kind, const NewKeyOptions& options, const std::string& what) {
-    if (auto fit = check_new_key(kind, options); !fit) return std::unexpected(fit.error());
+    if (auto can = check_can_change(kind); !can) return std::unexpected(can.error());
+    if (auto fit = check_new_key(kind, options, what); !fit) return std::unexpected(fit.error());
     switch (kind) {
         case SlotKind::kPassword:
             return new_password(options, what);
@@ -160,13 +191,10 @@ Outcome<NewKey> make_new_key(SlotKind kind, const NewKeyOptions& options, const 
         case SlotKind::kSystemd:
         case SlotKind::kTpm2:
         case SlotKind::kFido2:
-            return fail(FailureKind::kKeySlot,
-                        "a key that a device holds is not changed; remove it and add another");
         case SlotKind::kForeign:
             break;
     }
-    return fail(FailureKind::kKeySlot,
-                "keys of that type are unknown to this version; use a newer extencfs");
+    return fail(FailureKind::kKeySlot, "nobody types such a key; choose another type");
 }
 
 }  // namespace extencfs::tools

@@ -21,10 +21,12 @@ struct NewKeyOptions {
     std::string keyfile;       // --new-keyfile F
     std::string recovery_out;  // --recovery-out F
     std::string kdf = kDefaultKdf;
+    // What else can be done about one that is for another type; empty: nothing.
+    std::string otherwise;
 };
 
-// Adds the four options.
-void add_new_key_options(CLI::App& command, NewKeyOptions& options);
+// Adds the four options. `otherwise`: how the command is told which type it is.
+void add_new_key_options(CLI::App& command, NewKeyOptions& options, const char* otherwise);
 
 struct NewKey {
     crypto::SecretBytes secret;
@@ -34,13 +36,20 @@ struct NewKey {
     std::string made;
 };
 
-// ERRORS: kKeySlot (options that are for another type).
-daemon::Outcome<void> check_new_key(volume::SlotKind kind, const NewKeyOptions& options);
+// What would fail make_new_key(), or be passed over, as far as it can be told before anything is
+// asked for. `what`: the volume's directory. ERRORS: kKeySlot (options that are for another type),
+// kPasswordRead (no key file is named), kOther (a file that is there already, or would lie in the
+// volume's own directory, where it protects nothing).
+daemon::Outcome<void> check_new_key(volume::SlotKind kind, const NewKeyOptions& options,
+                                    const std::string& what);
+
+// Whether another secret can be put in the place of one. ERRORS: kKeySlot.
+daemon::Outcome<void> check_can_change(volume::SlotKind kind);
 
 // A password is asked for twice; a key file that is missing is made of 64 random bytes; a recovery
 // key is drawn, and written to its file, or shown on the terminal and typed back.
-// ERRORS: kPasswordRead, kPasswordEmpty, kOther (a file that cannot be made), kKeySlot (options
-// that are for another type).
+// ERRORS: those of check_new_key() and check_can_change(), kPasswordRead, kPasswordEmpty, kOther (a
+// file that cannot be made).
 daemon::Outcome<NewKey> make_new_key(volume::SlotKind kind, const NewKeyOptions& options,
                                      const std::string& what);
 

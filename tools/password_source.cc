@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "encfs/lower/fd.h"
+#include "tools/option_checks.h"
 #include "tools/prompt.h"
 
 namespace extencfs::tools {
@@ -47,11 +48,11 @@ Outcome<crypto::SecretBytes> first_line(int fd, std::string_view from) {
     return line;
 }
 
-Outcome<crypto::SecretBytes> from_file(const std::string& path) {
+Outcome<crypto::SecretBytes> from_file(const std::string& path, const char* option) {
     const lower::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
     if (!file) {
         return fail(FailureKind::kPasswordRead, "the password file ", path, " cannot be opened (",
-                    errno_text(errno), "); check --passfile");
+                    errno_text(errno), "); check ", option);
     }
     return first_line(file.get(), path);
 }
@@ -114,12 +115,14 @@ void add_password_options(CLI::App& command, PasswordOptions& options) {
     auto* file = command
                      .add_option("--passfile", options.passfile,
                                  "Read the password from the first line of FILE")
+                     ->check(not_empty)
                      ->type_name("FILE");
     auto* in = command.add_flag("--stdinpass", options.from_stdin,
                                 "Read the password from the first line of standard input");
     auto* program = command
                         .add_option("--extpass", options.program,
                                     "Run CMD by sh -c and take the first line of its output")
+                        ->check(not_empty)
                         ->type_name("CMD");
     file->excludes(in)->excludes(program);
     in->excludes(program);
@@ -130,8 +133,8 @@ void add_password_options(CLI::App& command, PasswordOptions& options) {
 
 Outcome<crypto::SecretBytes> read_password(const PasswordOptions& options, Purpose purpose,
                                            const std::string& what) {
-    auto password = !options.passfile.empty()  ? from_file(options.passfile)
-                    : options.from_stdin       ? first_line(STDIN_FILENO, "standard input")
+    auto password = !options.passfile.empty() ? from_file(options.passfile, options.passfile_option)
+                    : options.from_stdin      ? first_line(STDIN_FILENO, "standard input")
                     : !options.program.empty() ? from_program(options.program)
                                                : from_person(purpose, what);
     if (password && password->empty()) {
@@ -139,6 +142,12 @@ Outcome<crypto::SecretBytes> read_password(const PasswordOptions& options, Purpo
                     "the password is empty; check where it comes from");
     }
     return password;
+}
+
+std::string oddness_of(Bytes password) {
+    const std::string_view text = text_of(password);
+    if (text.starts_with("\xef\xbb\xbf")) return "begins with a byte order mark";
+    return text.ends_with('\r') ? "ends in a carriage return" : "";
 }
 
 }  // namespace extencfs::tools

@@ -16,7 +16,8 @@ namespace extencfs::tools {
 struct PasswordOptions {
     std::string passfile;  // --passfile F
     bool from_stdin = false;
-    std::string program;  // --extpass CMD
+    std::string program;                         // --extpass CMD
+    const char* passfile_option = "--passfile";  // what told of it
 };
 
 // Adds the three options (at most one may be given) to a command.
@@ -29,5 +30,9 @@ enum class Purpose { kOpen, kCreate };
 // read, it must succeed. ERRORS: kPasswordRead, kPasswordEmpty.
 daemon::Outcome<crypto::SecretBytes> read_password(const PasswordOptions& options, Purpose purpose,
                                                    const std::string& what);
+
+// "ends in a carriage return" and the like: what an editor put there that nobody sees, and that
+// counts. Empty: nothing of that.
+std::string oddness_of(Bytes password);
 
 }  // namespace extencfs::tools

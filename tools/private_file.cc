@@ -6,6 +6,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
+#include <memory>
+#include <utility>
 
 #include "encfs/lower/fd.h"
 
@@ -28,18 +31,56 @@ int write_all(int fd, Bytes bytes) {
     return 0;
 }
 
-int sync_directory_of(const std::string& path) {
+std::string directory_of(const std::string& path) {
     const std::size_t slash = path.rfind('/');
-    const std::string above = slash == std::string::npos ? "."
-                              : slash == 0               ? "/"
-                                                         : path.substr(0, slash);
-    const lower::Fd directory(::open(above.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (slash == std::string::npos) return ".";
+    return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+int sync_directory_of(const std::string& path) {
+    const lower::Fd directory(
+        ::open(directory_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!directory) return errno;
     // EINVAL: this file system does not sync directories alone.
     return ::fsync(directory.get()) != 0 && errno != EINVAL ? errno : 0;
 }
 
+std::unexpected<daemon::Failure> is_there(const std::string& path) {
+    return fail(FailureKind::kOther, path,
+                " is there already, and is not replaced; give another name");
+}
+
+bool is_same(const struct stat& a, const struct stat& b) {
+    return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 }  // namespace
+
+Outcome<void> check_is_absent(const std::string& path) {
+    struct stat is {};
+    if (::lstat(path.c_str(), &is) == 0) return is_there(path);
+    return {};
+}
+
+bool lies_within(const std::string& path, const std::string& directory) {
+    struct stat wanted {};
+    if (::stat(directory.c_str(), &wanted) != 0) return false;
+    // A link that is the file itself: where it leads counts.
+    const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr),
+                                                           &std::free);
+    const std::string above = directory_of(real ? std::string(real.get()) : path);
+    lower::Fd at(::open(above.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    struct stat here {};
+    constexpr int kDeepest = 4096;
+    for (int depth = 0; depth < kDeepest && at && ::fstat(at.get(), &here) == 0; ++depth) {
+        if (is_same(here, wanted)) return true;
+        lower::Fd up(::openat(at.get(), "..", O_PATH | O_DIRECTORY | O_CLOEXEC));
+        struct stat next {};
+        if (!up || ::fstat(up.get(), &next) != 0 || is_same(next, here)) return false;
+        at = std::move(up);
+    }
+    return false;
+}
 
 Outcome<crypto::SecretBytes> read_small_file(const std::string& path, std::size_t most,
                                              FailureKind kind) {
@@ -75,10 +116,7 @@ Outcome<void> write_private_file(const std::string& path, Bytes contents) {
     const lower::Fd file(
         ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0600));
     if (!file) {
-        if (errno == EEXIST) {
-            return fail(FailureKind::kOther, path,
-                        " is there already, and is not replaced; give another name");
-        }
+        if (errno == EEXIST) return is_there(path);
         return fail(FailureKind::kOther, path, " cannot be made (", errno_text(errno),
                     "); check the path");
     }

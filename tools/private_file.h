@@ -17,4 +17,11 @@ daemon::Outcome<crypto::SecretBytes> read_small_file(const std::string& path, st
 // behind when it fails. ERRORS: kOther.
 daemon::Outcome<void> write_private_file(const std::string& path, Bytes contents);
 
+// What write_private_file() would refuse to replace. ERRORS: kOther.
+daemon::Outcome<void> check_is_absent(const std::string& path);
+
+// Whether the file at `path`, which need not be there, lies in `directory` or below it, whatever
+// the links on the way. False where that cannot be told.
+bool lies_within(const std::string& path, const std::string& directory);
+
 }  // namespace extencfs::tools
