@@ -8,6 +8,7 @@
 #include "tools/command.h"
 #include "tools/confirm.h"
 #include "tools/key_source.h"
+#include "tools/option_checks.h"
 #include "tools/progress.h"
 #include "tools/token_source.h"
 
@@ -164,6 +165,7 @@ void add_check(CLI::App& root, int& exit_code) {
     command
         ->add_option("-c,--config", options->legacy.config_file,
                      "Of an EncFS volume: its configuration, where it is not in CIPHERDIR")
+        ->check(not_empty)
         ->type_name("FILE");
     command->add_flag("--json", options->json, "Print JSON (keys: see CLI_ABI.md)");
     command->add_flag("--plain", options->plain,

@@ -93,6 +93,7 @@ bool is_given(const daemon::Credential& given, SlotKind kind, Bytes secret) {
 std::optional<std::uint32_t> still_opens(const OpenedForChange& opened,
                                          const volume::KeySlot& ended) {
     if (opened.given.kind != ended.kind) return std::nullopt;
+    if (opened.slot != ended.id) return opened.slot;
     const Progress progress("Trying the old key");
     return slot_it_opens(opened.editor.config(), ended.kind, opened.given.secret.bytes(), ended.id);
 }

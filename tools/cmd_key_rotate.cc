@@ -36,11 +36,19 @@ class Rotate {
 
     Outcome<ExitCode> run() {
         if (auto hard = daemon::harden_process(); !hard) return std::unexpected(hard.error());
-        if (auto fit = check_added(); !fit) return std::unexpected(fit.error());
+        if (auto fit = check_added(options_.directory); !fit) return std::unexpected(fit.error());
         if (options_.online) {
             const auto mount = find_mount_to_rotate(options_.directory);
             if (!mount) return std::unexpected(mount.error());
-            if (*mount) return rotate_in_mount(options_, **mount);
+            if (*mount) {
+                // It may be the mountpoint that was given.
+                const std::string& source = (*mount)->source;
+                if (auto fit = check_added(source.starts_with('/') ? source : options_.directory);
+                    !fit) {
+                    return std::unexpected(fit.error());
+                }
+                return rotate_in_mount(options_, **mount);
+            }
         }
         auto rotation = rotate::Rotation::open(*lower_, options_.directory);
         if (!rotation && rotation.error().kind == FailureKind::kLocked) {
@@ -61,7 +69,7 @@ class Rotate {
             const Progress progress("Deriving the key");
             return rotation->unlock(given->view());
         }();
-        if (!slot) return std::unexpected(slot.error());
+        if (!slot) return std::unexpected(of_no_slot(slot.error(), rotation->config()));
         for (const std::string& notice : rotation->notices()) tell_notice(notice);
         const auto ready = resumed ? resume(*rotation) : begin(*rotation, given->view(), *slot);
         if (!ready) return std::unexpected(ready.error());
@@ -71,10 +79,10 @@ class Rotate {
 
   private:
     // What cannot be done fails before everything is read, and a password asked for.
-    Outcome<void> check_added() const {
+    Outcome<void> check_added(const std::string& directory) const {
         if (options_.add.empty()) return {};
         if (auto fit = check_label(options_.label); !fit) return fit;
-        return check_new_key(options_.kind_to_add(), options_.fresh, options_.directory);
+        return check_new_key(options_.kind_to_add(), options_.fresh, directory);
     }
 
     // False where the person does not want it.
@@ -117,7 +125,7 @@ class Rotate {
         std::optional<rotate::MoreSlot> more;
         std::string made;
         if (!options_.add.empty()) {
-            auto slot = make_more_slot(options_);
+            auto slot = make_more_slot(options_, secret);
             if (!slot) return std::unexpected(slot.error());
             made = std::move(slot->made);
             more = std::move(slot->slot);

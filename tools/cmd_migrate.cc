@@ -20,6 +20,7 @@
 #include "tools/migrate_in_place.h"
 #include "tools/migrate_options.h"
 #include "tools/migrate_report.h"
+#include "tools/option_checks.h"
 #include "tools/progress.h"
 
 namespace extencfs::tools {
@@ -251,9 +252,11 @@ void add_migrate(CLI::App& root, int& exit_code) {
         "short");
     add_unlock_options(*command, options->unlock);
     add_slot_option(*command, options->unlock);
+    options->new_password.passfile_option = "--new-passfile";
     command
         ->add_option("--new-passfile", options->new_password.passfile,
                      "Read the new volume's password from the first line of FILE")
+        ->check(not_empty)
         ->type_name("FILE")
         ->group("Password");
     add_volume_options(*command, options->volume);

@@ -18,6 +18,7 @@
 #include "tools/migration_check.h"
 #include "tools/mount_options.h"
 #include "tools/numbers.h"
+#include "tools/option_checks.h"
 #include "tools/progress.h"
 #include "tools/token_source.h"
 
@@ -132,6 +133,9 @@ std::expected<void, std::string> choose_demand(const MountCommand& command, cons
     if (command.delay_password && !command.on_demand)
         return bad("--delaymount is for mounts with --ondemand");
     if (!command.on_demand) return {};
+    if (command.cache_minutes != 0)
+        return bad(
+            "--cache-key keeps keys of volumes of extencfs's own, and --ondemand is of EncFS's");
     // A person at a terminal is not there any more when the keys are wanted again.
     if (command.unlock.password.program.empty())
         return bad("--ondemand needs a program that tells the password, --extpass");
@@ -254,6 +258,7 @@ void add_encfs_options(CLI::App& app, MountCommand& command) {
     daemon::LegacyChoices& legacy = command.legacy;
     app.add_option("-c,--config", legacy.config_file,
                    "The configuration, where it is not in CIPHERDIR")
+        ->check(not_empty)
         ->type_name("FILE")
         ->group("EncFS volumes");
     app.add_flag("--anykey", legacy.any_key, "Take a key whose checksum is wrong")
@@ -307,8 +312,9 @@ void add_mount_options(CLI::App& app, MountCommand& command) {
     app.add_flag("--json", command.json, "Tell failures as JSON on stdout (keys: see CLI_ABI.md)");
     app.add_option("--idle", command.idle, "Unmount when nobody used it for so many minutes")
         ->type_name("MINUTES");
-    auto* file =
-        app.add_option("--log", command.log_file, "Append messages to FILE")->type_name("FILE");
+    auto* file = app.add_option("--log", command.log_file, "Append messages to FILE")
+                     ->check(not_empty)
+                     ->type_name("FILE");
     app.add_flag("--syslog", command.syslog,
                  "Send messages to the system log (the default in the background)")
         ->excludes(file);

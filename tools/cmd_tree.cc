@@ -12,6 +12,7 @@
 #include "tools/advice.h"
 #include "tools/command.h"
 #include "tools/key_source.h"
+#include "tools/option_checks.h"
 #include "tools/token_source.h"
 #include "tools/tree_export.h"
 #include "tools/volume_tree.h"
@@ -114,6 +115,7 @@ void add(CLI::App& root, int& exit_code, const char* name, const char* what, con
     command
         ->add_option("-c,--config", options->legacy.config_file,
                      "Of an EncFS volume: its configuration, where it is not in CIPHERDIR")
+        ->check(not_empty)
         ->type_name("FILE");
     command->add_option("CIPHERDIR", options->directory, "The volume")->required();
     command->add_option(paths.name, options->paths, paths.what)

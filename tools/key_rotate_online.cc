@@ -56,7 +56,7 @@ class Conversation {
         if (flag_of(event_, "resumed")) {
             tell_notice("a rotation of keys was begun, and goes on");
         } else {
-            const auto agreed = agree();
+            const auto agreed = agree(given.view());
             if (!agreed) return std::unexpected(agreed.error());
             if (!*agreed) return kExitOther;
         }
@@ -104,7 +104,7 @@ class Conversation {
     }
 
     // False where the person does not want it.
-    Outcome<bool> agree() {
+    Outcome<bool> agree(const volume::OpeningSecret& given) {
         std::vector<volume::KeySlot> ending;
         if (const auto slots = event_.find("ending"); slots != event_.end() && slots->is_array()) {
             for (const Json& slot : *slots) {
@@ -125,7 +125,7 @@ class Conversation {
         Json go = {{"go", true}};
         std::optional<AddedKey> added;
         if (!options_.add.empty()) {
-            auto made = make_more_slot(options_);
+            auto made = make_more_slot(options_, given);
             if (!made) return std::unexpected(made.error());
             added = std::move(*made);
             const volume::NewSlot& slot = added->slot.slot;
@@ -164,10 +164,14 @@ class Conversation {
 
 }  // namespace
 
-Outcome<AddedKey> make_more_slot(const RotateOptions& options) {
+Outcome<AddedKey> make_more_slot(const RotateOptions& options, const volume::OpeningSecret& given) {
     const volume::SlotKind kind = options.kind_to_add();
     auto key = make_new_key(kind, options.fresh, options.directory);
     if (!key) return std::unexpected(key.error());
+    if (given.kind == kind && !given.is_box_key &&
+        crypto::equal_constant_time(given.bytes, key->secret.bytes())) {
+        tell_notice("the key that is added is the one that was given, which stays: both are one");
+    }
     AddedKey added;
     added.slot.slot.kind = kind;
     added.slot.slot.label = options.label.empty() ? options.add : options.label;

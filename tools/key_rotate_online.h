@@ -35,12 +35,14 @@ struct RotateOptions {
     Style style() const { return json ? Style::kJson : Style::kText; }
 };
 
-// The key that --add names, made or read. ERRORS: those of make_new_key().
+// The key that --add names, made or read; a notice tells if it is the one that was `given` to open
+// the volume, which stays. ERRORS: those of make_new_key().
 struct AddedKey {
     rotate::MoreSlot slot;
     std::string made;  // the file that was made for it, if one was
 };
-daemon::Outcome<AddedKey> make_more_slot(const RotateOptions& options);
+daemon::Outcome<AddedKey> make_more_slot(const RotateOptions& options,
+                                         const volume::OpeningSecret& given);
 
 // The mount of the volume at `path`, or at that mountpoint; nullopt: it is not mounted for writing.
 // Only a daemon of this user, or for root of the volume's owner, is trusted with a secret.

@@ -13,7 +13,6 @@
 #include "crypto/random.h"
 #include "encfs/lower/fd.h"
 #include "encfs/volume/recovery_key.h"
-#include "tools/command.h"
 #include "tools/key_source.h"
 #include "tools/option_checks.h"
 #include "tools/private_file.h"
@@ -36,11 +35,6 @@ Outcome<NewKey> new_password(const NewKeyOptions& options, const std::string& wh
     source.passfile_option = "--new-passfile";
     auto password = read_password(source, Purpose::kCreate, what);
     if (!password) return std::unexpected(password.error());
-    const std::string odd = oddness_of(password->bytes());
-    if (!options.passfile.empty() && !odd.empty()) {
-        tell_notice("the new password, the first line of " + options.passfile + ", " + odd +
-                    ", which counts: without it the password will be wrong");
-    }
     return NewKey{std::move(*password)};
 }
 

@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "encfs/lower/fd.h"
+#include "tools/command.h"
 #include "tools/option_checks.h"
 #include "tools/prompt.h"
 
@@ -140,6 +141,13 @@ Outcome<crypto::SecretBytes> read_password(const PasswordOptions& options, Purpo
     if (password && password->empty()) {
         return fail(FailureKind::kPasswordEmpty,
                     "the password is empty; check where it comes from");
+    }
+    if (password && purpose == Purpose::kCreate && !options.passfile.empty()) {
+        const std::string odd = oddness_of(password->bytes());
+        if (!odd.empty()) {
+            tell_notice("the new password, the first line of " + options.passfile + ", " + odd +
+                        ": without that it will be wrong");
+        }
     }
     return password;
 }

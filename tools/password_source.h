@@ -27,7 +27,8 @@ enum class Purpose { kOpen, kCreate };
 
 // The first line of the chosen source, without its newline; a person is asked once to open and
 // twice to create. `what`: named in the prompt. `--extpass` runs by `sh -c`; its standard output is
-// read, it must succeed. ERRORS: kPasswordRead, kPasswordEmpty.
+// read, it must succeed. A notice tells of what is odd in the file of a new
+// one, see oddness_of(). ERRORS: kPasswordRead, kPasswordEmpty.
 daemon::Outcome<crypto::SecretBytes> read_password(const PasswordOptions& options, Purpose purpose,
                                                    const std::string& what);
 
