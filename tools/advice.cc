@@ -31,30 +31,36 @@ std::optional<daemon::MountEntry> mount_at(const std::string& path) {
     return entry;
 }
 
-bool holds_encfs(const std::string& path) {
+enum class Holds : std::uint8_t { kNothing, kOwnVolume, kEncfs };
+
+Holds what_is_in(const std::string& path) {
     const auto fs = lower::make_posix_lower_fs();
     const auto disk = daemon::VolumeOnDisk::open(*fs, path);
-    if (!disk) return false;
+    if (!disk) return Holds::kNothing;
     for (const char* name : {volume::kConfigName, volume::kConfigBackupName}) {
-        if (fs->stat_at(disk->root_fd(), name)) return false;
+        if (fs->stat_at(disk->root_fd(), name)) return Holds::kOwnVolume;
     }
     const auto config = daemon::read_legacy_config(*fs, disk->root_fd(), "");
-    return config && config->has_value();
+    return config && config->has_value() ? Holds::kEncfs : Holds::kNothing;
 }
 
 }  // namespace
 
-Failure advised(Failure failure, const std::string& directory) {
+Failure advised(Failure failure, const std::string& directory, Takes takes) {
     if (failure.kind != FailureKind::kCipherDir) return failure;
+    const Holds holds = what_is_in(directory);
+    if (holds == Holds::kEncfs && takes == Takes::kOwnVolumes) {
+        failure.sentence = directory +
+                           " is a volume of EncFS, which has one password and no key slots; "
+                           "'extencfs passwd' changes it";
+    }
+    // A volume can lie at the root of another one.
+    if (holds != Holds::kNothing) return failure;
     if (const auto mount = mount_at(directory)) {
         // Mounts may be given another name there.
         const bool told = mount->source.starts_with('/') && is_directory(mount->source);
         failure.sentence = directory + " is the mountpoint of a volume, not its directory; give " +
                            (told ? mount->source : "that");
-    } else if (holds_encfs(directory)) {
-        failure.sentence = directory +
-                           " is a volume of EncFS, which has one password and no key slots; "
-                           "'extencfs passwd' changes it";
     }
     return failure;
 }
@@ -86,9 +92,9 @@ void hint_at_password(const Failure& failure, const UnlockOptions& given) {
 }
 
 ExitCode tell_unopened(const Failure& failure, const UnlockOptions& given,
-                       const std::string& directory) {
+                       const std::string& directory, Takes takes) {
     hint_at_password(failure, given);
-    return tell(advised(failure, directory));
+    return tell(advised(failure, directory, takes));
 }
 
 }  // namespace extencfs::tools

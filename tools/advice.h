@@ -2,6 +2,7 @@
 // Failures to open a volume, with what can be told when one looks again at what was given.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "encfs/daemon/failure.h"
@@ -11,9 +12,12 @@
 
 namespace extencfs::tools {
 
-// `failure`, of a command that takes volumes of this program's own only; where `directory` is a
-// volume of EncFS, or the mountpoint of one, that in place of it.
-daemon::Failure advised(daemon::Failure failure, const std::string& directory);
+// What a command opens: a volume of EncFS is told as one only where it cannot be used.
+enum class Takes : std::uint8_t { kOwnVolumes, kBothKinds };
+
+// `failure`; where `directory` is the mountpoint of a volume, or a volume of EncFS, that in place
+// of it.
+daemon::Failure advised(daemon::Failure failure, const std::string& directory, Takes takes);
 
 // `failure`, of opening `config`; where that has no slot that could be opened, that.
 daemon::Failure of_no_slot(daemon::Failure failure, const volume::Config& config);
@@ -23,6 +27,6 @@ void hint_at_password(const daemon::Failure& failure, const UnlockOptions& given
 
 // tell() with all that.
 ExitCode tell_unopened(const daemon::Failure& failure, const UnlockOptions& given,
-                       const std::string& directory);
+                       const std::string& directory, Takes takes);
 
 }  // namespace extencfs::tools

@@ -148,7 +148,8 @@ ExitCode run(const CheckOptions& options) {
         [&options](const volume::Config* config) {
             return find_credential(options.unlock, config, options.directory);
         });
-    if (!volume) return tell_unopened(volume.error(), options.unlock, options.directory);
+    if (!volume)
+        return tell_unopened(volume.error(), options.unlock, options.directory, Takes::kBothKinds);
     const auto done = CheckRun(options, **volume).run();
     return done ? *done : tell(done.error());
 }

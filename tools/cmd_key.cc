@@ -67,7 +67,7 @@ ExitCode list(const KeyOptions& options) {
     const auto copies = disk ? disk->read_config()
                              : daemon::Outcome<daemon::ConfigCopies>(std::unexpected(disk.error()));
     if (!copies) {
-        const auto failure = advised(copies.error(), options.directory);
+        const auto failure = advised(copies.error(), options.directory, Takes::kOwnVolumes);
         return options.json ? tell_json(failure) : tell(failure);
     }
     const volume::Config& config = copies->usable.front().config;
@@ -111,7 +111,8 @@ daemon::Outcome<std::string> opened_by(const KeyOptions& options) {
 
 ExitCode test(const KeyOptions& options) {
     const auto opened = opened_by(options);
-    if (!opened) return tell_unopened(opened.error(), options.unlock, options.directory);
+    if (!opened)
+        return tell_unopened(opened.error(), options.unlock, options.directory, Takes::kOwnVolumes);
     std::printf("It opens %s.\n", opened->c_str());
     return kExitOk;
 }

@@ -308,8 +308,9 @@ CLI::App* add(CLI::App& above, int& exit_code, const char* name, const char* wha
     command->add_option("CIPHERDIR", options->directory, "The volume")->required();
     command->callback([options, verb, &exit_code] {
         const auto done = verb(*options);
-        exit_code =
-            done ? kExitOk : tell_unopened(done.error(), options->unlock, options->directory);
+        exit_code = done ? kExitOk
+                         : tell_unopened(done.error(), options->unlock, options->directory,
+                                         Takes::kBothKinds);
     });
     return command;
 }

@@ -206,9 +206,10 @@ void add_key_rotate_command(CLI::App& key, int& exit_code) {
             exit_code = *done;
         } else if (options->json) {
             hint_at_password(done.error(), options->unlock);
-            exit_code = tell_json(advised(done.error(), options->directory));
+            exit_code = tell_json(advised(done.error(), options->directory, Takes::kOwnVolumes));
         } else {
-            exit_code = tell_unopened(done.error(), options->unlock, options->directory);
+            exit_code = tell_unopened(done.error(), options->unlock, options->directory,
+                                      Takes::kOwnVolumes);
         }
     });
 }

@@ -46,7 +46,7 @@ void add_lock(CLI::App& root, int& exit_code) {
     command->callback([directory, &exit_code] {
         const auto done = lock(*directory);
         if (done) std::printf("%s\n", *done ? "Forgot the key." : "No key was kept.");
-        exit_code = done ? kExitOk : tell(advised(done.error(), *directory));
+        exit_code = done ? kExitOk : tell(advised(done.error(), *directory, Takes::kOwnVolumes));
     });
 }
 

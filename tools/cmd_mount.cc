@@ -213,7 +213,7 @@ void keep_key(const daemon::OpenedBy& by, unsigned minutes) {
 
 ExitCode tell_of(const MountCommand& command, const daemon::Failure& failure) {
     hint_at_password(failure, command.unlock);
-    const auto told = advised(failure, command.cipher_dir);
+    const auto told = advised(failure, command.cipher_dir, Takes::kBothKinds);
     return command.json ? tell_json(told) : tell(told);
 }
 

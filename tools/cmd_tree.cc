@@ -128,7 +128,8 @@ void add(CLI::App& root, int& exit_code, const char* name, const char* what, con
                 return find_credential(options->unlock, config, options->directory);
             });
         exit_code = tree ? verb(**tree, *options)
-                         : tell_unopened(tree.error(), options->unlock, options->directory);
+                         : tell_unopened(tree.error(), options->unlock, options->directory,
+                                         Takes::kBothKinds);
     });
 }
 
