@@ -7,6 +7,7 @@
 #include "encfs/daemon/header_import.h"
 #include "encfs/lower/lower_fs.h"
 #include "encfs/volume/format.h"
+#include "tools/advice.h"
 #include "tools/cmd_key.h"
 #include "tools/command.h"
 #include "tools/key_source.h"
@@ -83,7 +84,9 @@ CLI::App* add(CLI::App& key, int& exit_code, const char* name, const char* what,
     command->add_option("FILE", options->file, file)->required();
     command->callback([options, verb, &exit_code] {
         const auto done = verb(*options);
-        exit_code = done ? kExitOk : tell(done.error());
+        exit_code = done ? kExitOk
+                         : tell_unopened(done.error(), options->unlock, options->directory,
+                                         Takes::kOwnVolumes);
     });
     return command;
 }

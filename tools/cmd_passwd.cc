@@ -7,6 +7,7 @@
 #include "encfs/daemon/legacy_key.h"
 #include "encfs/daemon/legacy_on_disk.h"
 #include "encfs/volume/format.h"
+#include "tools/command.h"
 #include "tools/key_change.h"
 #include "tools/progress.h"
 
@@ -63,7 +64,12 @@ Outcome<void> change_legacy_password(const ChangeOptions& options, const daemon:
                     "the new password does not open the key; nothing was changed, please report "
                     "it");
     }
-    return daemon::write_legacy_config(disk.fs(), disk.root_fd(), config);
+    daemon::Notices left;
+    auto done = daemon::write_legacy_config(disk.fs(), disk.root_fd(), config, &left);
+    if (done) {
+        for (const std::string& notice : left) tell_notice(notice);
+    }
+    return done;
 }
 
 }  // namespace

@@ -34,8 +34,10 @@ Failure from_volume_error(const volume::Error& error, const std::string& name) {
                     "there is not enough memory to derive the key; free some, the volume's key "
                     "derivation asks for it ('extencfs info' shows how much)"};
         default:
-            return {FailureKind::kDamage, name + " is damaged (" + error.detail +
-                                              "); restore it from a backup of the volume"};
+            return {FailureKind::kDamage,
+                    name + " is damaged (" + error.detail +
+                        "); restore it from a backup of the volume, or bring an exported one back "
+                        "with 'extencfs key import-header'"};
     }
 }
 
