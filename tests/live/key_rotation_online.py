@@ -199,7 +199,7 @@ def killed_once(options, volume, number, most, rng):
     before = key_rotation.insides(still)
     started, listed = multiprocessing.Event(), multiprocessing.Queue()
     synced = multiprocessing.Process(target=synced_until_killed, args=(
-        os.path.join(daemon.mountpoint, f"synced {number}"), started, listed))
+        os.path.join(daemon.mountpoint, f"synced {number}"), started, listed), daemon=True)
     synced.start()
     started.wait(60)
     command = begun_online(volume)
@@ -207,9 +207,9 @@ def killed_once(options, volume, number, most, rng):
     daemon.kill()
     daemon.detach()
     met = key_rotation.under_way(volume)
-    _, err = command.communicate(timeout=60)
-    lib.check(not met or command.returncode == 17 and "key rotate" in err,
-              f"the command ended with {command.returncode} when the daemon was killed: {err}")
+    out, err = command.communicate(timeout=60)
+    lib.check(not met or command.returncode == 17 and "key rotate" in out,
+              f"the command ended with {command.returncode} when the daemon was killed: {out[-500:]}{err}")
     expected = []
     while synced.is_alive() or not listed.empty():
         expected += drain(listed)
