@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "encfs/daemon/header_import.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -10,7 +12,10 @@
 #include "encfs/daemon/key_editor.h"
 #include "encfs/daemon/mount_table.h"
 #include "encfs/daemon/root_names.h"
+#include "encfs/volume/dir_file.h"
+#include "encfs/volume/file_header.h"
 #include "encfs/volume/format.h"
+#include "encfs/volume/rotation.h"
 #include "encfs/volume/volume_keys.h"
 
 namespace extencfs::daemon {
@@ -38,18 +43,50 @@ bool has_config(const VolumeOnDisk& disk) {
     });
 }
 
+lower::Result<lower::Fd> open_plain(const VolumeOnDisk& disk, const std::string& name) {
+    return disk.fs().open(disk.root_fd(), name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+}
+
+// Whether a copy that could not be read is lost: the disk does not give it. One that may only not
+// be opened is whole, for all one knows.
+bool is_lost(const VolumeOnDisk& disk, const char* name) {
+    const auto file = open_plain(disk, name);
+    return file || file.error().value == EIO || file.error().value == ENOENT;
+}
+
 // What can be read there; nothing where that is why something is to be brought back.
+// ERRORS: kUnsupported, kConfigRead.
 Outcome<std::vector<ConfigCopy>> present_copies(const VolumeOnDisk& disk) {
     std::vector<ConfigCopy> copies;
     for (const char* name : kCopyNames) {
         auto copy = disk.read_copy(name);
         if (copy) {
             copies.push_back(std::move(*copy));
-        } else if (copy.error().kind == FailureKind::kUnsupported) {
-            return std::unexpected(copy.error());
+        } else if (copy.error().kind == FailureKind::kUnsupported ||
+                   (copy.error().kind == FailureKind::kConfigRead && !is_lost(disk, name))) {
+            return fail(copy.error().kind, copy.error().sentence,
+                        ", or move it to another directory");
         }
     }
     return copies;
+}
+
+// The key generation that a file in the root says it is of; 0: none.
+std::uint32_t generation_of(const VolumeOnDisk& disk, const std::string& entry) {
+    const auto is = disk.fs().stat_at(disk.root_fd(), entry);
+    if (!is || !S_ISREG(is->st_mode)) return 0;
+    const auto file = open_plain(disk, entry);
+    if (!file) return 0;
+    const auto read = [&](MutBytes bytes) {
+        const auto got = disk.fs().pread(file->get(), bytes, 0);
+        return got && *got == bytes.size();
+    };
+    if (entry == volume::kDirFileName) {
+        ByteArray<volume::kDirFileSize> bytes{};
+        return read(bytes) ? volume::peek_dir_generation(bytes).value_or(0) : 0;
+    }
+    ByteArray<volume::kFileHeaderSize> bytes{};
+    return read(bytes) ? volume::peek_generation(bytes).value_or(0) : 0;
 }
 
 // A directory without a configuration: that it may be a volume which lost it, and is none of the
@@ -114,7 +151,6 @@ Outcome<HeaderImport> HeaderImport::prepare(lower::LowerFs& fs, const std::strin
     if (!disk) return std::unexpected(disk.error());
     if (auto whole = disk->check_not_migrating(); !whole) return std::unexpected(whole.error());
     const bool had_config = has_config(*disk);
-    // Before the lock, which would leave a file there.
     if (!had_config) {
         if (auto was = check_was_volume(*disk); !was) return std::unexpected(was.error());
     }
@@ -122,10 +158,21 @@ Outcome<HeaderImport> HeaderImport::prepare(lower::LowerFs& fs, const std::strin
     if (!present) return std::unexpected(present.error());
     if (!present->empty() && !has_copy_of(*present, config->volume_id))
         return of_another_volume(*present, name, path);
-    auto lock = lock_for_keys(*disk);
+    HeaderImport made(std::move(*disk), std::move(name),
+                      {volume::kConfigName, std::move(text), std::move(*config)});
+    // Without a configuration only a secret tells whether that becomes a volume: no file before.
+    if (had_config) {
+        if (auto held = made.hold(); !held) return std::unexpected(held.error());
+    }
+    return made;
+}
+
+Outcome<void> HeaderImport::hold() {
+    if (lock_) return {};
+    auto lock = lock_for_keys(disk_);
     if (!lock) return std::unexpected(lock.error());
-    return HeaderImport(std::move(*disk), std::move(*lock), std::move(name),
-                        {volume::kConfigName, std::move(text), std::move(*config)}, had_config);
+    lock_.emplace(std::move(*lock));
+    return {};
 }
 
 HeaderImport::~HeaderImport() {
@@ -157,6 +204,36 @@ Outcome<void> HeaderImport::check_names(BytesN<32> volume_key) const {
                 "that was exported from this volume last");
 }
 
+Outcome<void> HeaderImport::check_no_rotation() const {
+    if (volume::is_rotating(imported_.config)) return {};
+    if (disk_.fs().stat_at(disk_.root_fd(), volume::kRotationName)) {
+        return fail(FailureKind::kKeySlot, "a rotation of the keys of ", disk_.path(),
+                    " was cut short, and ", name_,
+                    " is not from within it; give what was exported "
+                    "while it lasted, or, if nothing was sealed anew yet or it had ended, move ",
+                    volume::kRotationName, " to another directory first");
+    }
+    // One without that file. An older generation only says that an old file came back.
+    const std::uint32_t last = imported_.config.generations.back().number;
+    std::vector<std::string> entries;
+    const auto listed = disk_.fs().list(disk_.root_fd(), [&](const lower::DirEntry& entry) {
+        entries.emplace_back(entry.name);
+        return true;
+    });
+    if (!listed) {
+        return fail(FailureKind::kOther, disk_.path(), " cannot be listed (",
+                    errno_text(listed.error().value), "); check its permissions");
+    }
+    const auto newer = std::ranges::find_if(
+        entries, [&](const std::string& entry) { return generation_of(disk_, entry) > last; });
+    if (newer == entries.end()) return {};
+    return fail(FailureKind::kKeySlot, *newer, " in ", disk_.path(),
+                " is of later keys than those in ", name_,
+                ", which is from before a rotation of the keys; give what was exported after that "
+                "or while it lasted, or, if the file does not belong here, move it to another "
+                "directory first");
+}
+
 Outcome<HeaderImport::Copies> HeaderImport::check_present(const Copies& present,
                                                           BytesN<32> volume_key) const {
     Copies ours;
@@ -184,6 +261,9 @@ Outcome<HeaderImport::Copies> HeaderImport::check_present(const Copies& present,
                     " all the same, move ", unknown, " to another directory first");
     }
     if (ours.empty() && any_foreign) return of_another_volume(present, name_, disk_.path());
+    if (ours.empty()) {
+        if (auto whole = check_no_rotation(); !whole) return std::unexpected(whole.error());
+    }
     if (ours.empty() || any_foreign) {
         if (auto named = check_names(volume_key); !named) return std::unexpected(named.error());
     }
@@ -228,6 +308,10 @@ Outcome<Notices> HeaderImport::finish(const volume::OpeningSecret& secret) {
                     " was changed by somebody without its keys; give another");
     }
     const BytesN<32> volume_key = opened->volume_key.bytes();
+    if (!lock_) {
+        if (auto held = hold(); !held) return std::unexpected(held.error());
+        unfinished_.value = lock_->made_file();
+    }
     // Again, now that nobody else changes it.
     const auto present = present_copies(disk_);
     if (!present) return std::unexpected(present.error());

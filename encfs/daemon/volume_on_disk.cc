@@ -27,7 +27,7 @@ Failure from_volume_error(const volume::Error& error, const std::string& name) {
             return {FailureKind::kWrongPassword, "the password is wrong; try again"};
         case volume::ErrorKind::kUnsupported:
             return {FailureKind::kUnsupported,
-                    "the volume needs something that this version does not know (" + error.detail +
+                    name + " needs something that this version does not know (" + error.detail +
                         "); use a newer extencfs"};
         case volume::ErrorKind::kNoMemory:
             return {FailureKind::kKeyDerivation,
@@ -82,11 +82,17 @@ Failure no_volume(const std::string& path) {
                                          "check the path, or make a volume with 'extencfs init'"};
 }
 
+// Both ids are random and for ever; a changed character in one of them is damage.
+bool of_two_volumes(const volume::Config& one, const volume::Config& other) {
+    return one.volume_id != other.volume_id && one.root_id != other.root_id;
+}
+
 Failure of_two_volumes() {
-    return {FailureKind::kDamage,
-            std::string(volume::kConfigName) + " and " + volume::kConfigBackupName +
-                " are of two volumes; move the one that does not belong here to another "
-                "directory, or bring back an exported one with 'extencfs key import-header'"};
+    return {
+        FailureKind::kDamage,
+        std::string(volume::kConfigName) + " and " + volume::kConfigBackupName +
+            " are of two volumes, or one is damaged; move the one that does not belong here to "
+            "another directory, or bring back an exported one with 'extencfs key import-header'"};
 }
 
 Failure cannot_write(const std::string& name, int error) {
@@ -158,7 +164,7 @@ Outcome<ConfigCopies> VolumeOnDisk::read_config() const {
     }
     if (copies.usable.empty()) return std::unexpected(first ? *first : no_volume(path_));
     if (copies.usable.size() == 2 &&
-        copies.usable[0].config.volume_id != copies.usable[1].config.volume_id) {
+        of_two_volumes(copies.usable[0].config, copies.usable[1].config)) {
         return std::unexpected(of_two_volumes());
     }
     if (copies.usable.size() == 2 &&
@@ -290,7 +296,7 @@ Outcome<void> VolumeOnDisk::check_replaceable(const std::string& text) const {
                         " is not written over, as it is of a newer extencfs; use that, or move the "
                         "file to another directory");
         }
-        if (copy && next && copy->config.volume_id != next->volume_id) {
+        if (copy && next && of_two_volumes(copy->config, *next)) {
             return fail(FailureKind::kDamage, name,
                         " is not written over, as it is of another volume; move it to another "
                         "directory");

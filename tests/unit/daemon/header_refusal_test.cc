@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "encfs/volume/file_header.h"
 #include "tests/unit/daemon/import_place.h"
 
 using namespace extencfs;
@@ -53,6 +54,36 @@ TEST_CASE("what was exported before a rotation of keys does not replace what cam
     CHECK(read_file(made.place.main) == rotated);
     CHECK(read_file(made.place.backup) == rotated);
     CHECK(made.kept().empty());
+}
+
+TEST_CASE("what is from before a rotation that was cut short is not brought back") {
+    const Imports made;
+    const auto rotating = made.rotating();
+    SECTION("its file is there") {
+        made.add_entry("old");
+        write_file(made.place.path(volume::kRotationName), "");
+        remove_copies(made);
+        const auto before = made.place.names();
+        check_refused(made.import(made.exported), {"cut short", "move extencfs.rotation"});
+        CHECK(made.place.names() == before);
+    }
+    SECTION("a file in the root is of later keys") {
+        const auto [generation, fits] = GENERATE(std::pair{2U, false}, std::pair{1U, true});
+        made.add_entry("old");
+        ByteArray<volume::kFileHeaderSize> header{};
+        const ByteArray<32> key{};
+        volume::encode_header(
+            {.cipher = crypto::AeadKind::kAes256Gcm, .key_generation = generation}, key, header);
+        write_file(made.place.path("file"), std::string(text_of(header)));
+        remove_copies(made);
+        if (fits) {
+            REQUIRE(made.import(made.exported));
+            return;
+        }
+        check_refused(made.import(made.exported), {"file in ", "later keys"});
+    }
+    REQUIRE(made.import(rotating));
+    CHECK(volume::is_rotating(*volume::parse_config(read_file(made.place.main))));
 }
 
 TEST_CASE("a configuration from before a rotation, which came back, is told apart") {
@@ -169,6 +200,20 @@ TEST_CASE("a backup of a newer program is left alone") {
     CHECK(read_file(made.place.backup) == json.dump());
 }
 
+TEST_CASE("a copy that only may not be opened is not put aside") {
+    const Imports made;
+    write_file(made.place.main, "damaged");
+    // A link is not followed: it fails to open, whoever runs this.
+    ::unlink(made.place.backup.c_str());
+    REQUIRE(::symlink("/nowhere", made.place.backup.c_str()) == 0);
+    const auto done = made.import(made.exported);
+    REQUIRE_FALSE(done);
+    CHECK(done.error().kind == FailureKind::kConfigRead);
+    CHECK(says(done.error().sentence, "extencfs.conf.bak cannot be read"));
+    CHECK(read_file(made.place.main) == "damaged");
+    CHECK(made.kept().empty());
+}
+
 TEST_CASE("a directory that is no volume takes none, and keeps nothing") {
     const Imports made;
     const TempDir dir;
@@ -213,6 +258,8 @@ TEST_CASE("a directory that is no volume takes none, and keeps nothing") {
         before = names();
         auto begun = HeaderImport::prepare(*made.fs, dir.path(), "F", made.exported);
         REQUIRE(begun);
+        // Whoever is asked for the secret may go away.
+        CHECK(names() == before);
         CHECK_FALSE(begun->finish(bytes_of("wrong")));
         { const auto gone = std::move(*begun); }
     }

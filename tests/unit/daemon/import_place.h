@@ -47,15 +47,26 @@ struct Imports {
     }
     // The volume's configuration after a rotation of its keys, which "right" goes on opening.
     std::string rotated() const {
+        const auto begun = begin();
+        const auto ended = volume::end_rotation(begun.config);
+        REQUIRE(ended);
+        return volume::serialize_config(*ended, begun.volume_key.bytes());
+    }
+    // The one from within it.
+    std::string rotating() const {
+        const auto begun = begin();
+        return volume::serialize_config(begun.config, begun.volume_key.bytes());
+    }
+
+  private:
+    volume::BegunRotation begin() const {
         const auto config = volume::parse_config(exported);
         const auto opened = volume::open_slot(*config, kPassword);
         REQUIRE(opened);
-        const auto begun =
+        auto begun =
             volume::begin_rotation(*config, opened->volume_key.bytes(), opened->slot, kPassword);
         REQUIRE(begun);
-        const auto ended = volume::end_rotation(begun->config);
-        REQUIRE(ended);
-        return volume::serialize_config(*ended, begun->volume_key.bytes());
+        return std::move(*begun);
     }
 };
 

@@ -81,6 +81,26 @@ TEST_CASE("what is of another volume, or of a newer program, is never written ov
     }
 }
 
+TEST_CASE("a changed character of the volume's id is damage, and mended") {
+    const Strayed here;
+    auto json = nlohmann::json::parse(here.own);
+    auto id = json["volume_id"].get<std::string>();
+    id[3] = id[3] == '0' ? '1' : '0';
+    json["volume_id"] = id;
+    REQUIRE(volume::parse_config(json.dump()));
+    for (const std::string& name : {here.place.main, here.place.backup}) {
+        here.place.put(here.own);
+        write_file(name, json.dump());
+        const auto copies = here.disk.read_config();
+        REQUIRE(copies);
+        const auto opened = VolumeOnDisk::unlock(*copies, test::kPassword);
+        REQUIRE(opened);
+        CHECK(opened->text == here.own);
+        REQUIRE(here.disk.repair_config(opened->text));
+        CHECK(read_file(name) == here.own);
+    }
+}
+
 TEST_CASE("one copy of another volume, alone, is that volume") {
     const Strayed here;
     const std::string other = of_another_volume();
