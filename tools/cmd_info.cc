@@ -10,6 +10,7 @@
 #include "encfs/daemon/volume_state.h"
 #include "encfs/lower/lower_fs.h"
 #include "encfs/volume/format.h"
+#include "tools/advice.h"
 #include "tools/command.h"
 #include "tools/encfs_info.h"
 #include "tools/token_words.h"
@@ -151,7 +152,7 @@ ExitCode show_encfs(const InfoOptions& options, const legacy::Config& config) {
 ExitCode run(const InfoOptions& options) {
     const auto fs = lower::make_posix_lower_fs();
     const auto disk = daemon::VolumeOnDisk::open(*fs, options.directory);
-    if (!disk) return tell(disk.error());
+    if (!disk) return tell(advised(disk.error(), options.directory, Takes::kBothKinds));
     if (auto whole = disk->check_not_migrating(); !whole) return tell(whole.error());
     if (!fs->stat_at(disk->root_fd(), volume::kConfigName) &&
         !fs->stat_at(disk->root_fd(), volume::kConfigBackupName)) {
@@ -160,7 +161,7 @@ ExitCode run(const InfoOptions& options) {
         if (*encfs) return show_encfs(options, (*encfs)->config);
     }
     const auto copies = disk->read_config();
-    if (!copies) return tell(copies.error());
+    if (!copies) return tell(advised(copies.error(), options.directory, Takes::kBothKinds));
     const auto state = daemon::view_state(*fs, disk->root_fd());
     if (!state) return tell(state.error());
     const Json info = info_json(options.directory, *copies, *state);

@@ -45,6 +45,8 @@ Outcome<void> check_slot(const volume::Config& config, std::uint32_t slot) {
 void say(const char* done, const volume::KeySlot& slot, const daemon::Notices& notices) {
     for (const std::string& notice : notices) tell_notice(notice);
     std::printf("%s %s.\n", done, slot_words(slot).c_str());
+    // What is tried after it takes a while.
+    (void)std::fflush(stdout);
 }
 
 // A key that is kept opens nothing any more once the revision has changed; an older configuration
@@ -86,6 +88,14 @@ void tell_shared(std::optional<std::uint32_t> other) {
 
 bool is_given(const daemon::Credential& given, SlotKind kind, Bytes secret) {
     return given.kind == kind && crypto::equal_constant_time(given.secret.bytes(), secret);
+}
+
+// Whether `key`, which is to be in `slot`, is in it already. REQUIRES: before the change.
+bool is_of_slot(const OpenedForChange& opened, const volume::KeySlot& slot, const NewKey& key) {
+    if (key.needs_no_stretching) return false;
+    if (opened.slot == slot.id) return is_given(opened.given, slot.kind, key.secret.bytes());
+    const volume::OpeningSecret secret(slot.kind, key.secret.bytes(), slot.id);
+    return volume::open_slot(opened.editor.config(), secret).has_value();
 }
 
 // After slot `ended` was changed or removed: whether what opened the volume now still does, where
@@ -222,8 +232,8 @@ Outcome<void> remove_key(const ChangeOptions& options) {
     const auto removed = opened->editor.remove(options.slot);
     if (!removed) return std::unexpected(removed.error());
     forget_kept(opened->editor.config());
-    const auto other = still_opens(*opened, before);
     say("Removed", before, removed->notices);
+    const auto other = still_opens(*opened, before);
     say_what_stays("It is still in copies elsewhere: ", other);
     return {};
 }
@@ -267,8 +277,10 @@ Outcome<void> change_key(const ChangeOptions& options, Target target) {
     auto key = make_new_key(before.kind, options.fresh, options.directory);
     if (!key) return std::unexpected(key.error());
     std::optional<std::uint32_t> shared;
+    bool same = false;
     const auto changed = [&] {
         const Progress progress("Deriving the key");
+        same = is_of_slot(*opened, before, *key);
         shared = slot_that_shares(opened->editor.config(), before.kind, *key, id);
         const auto cost = key->needs_no_stretching ? crypto::kArgon2Least
                                                    : upgraded_cost(options.fresh.kdf, before.cost);
@@ -281,15 +293,15 @@ Outcome<void> change_key(const ChangeOptions& options, Target target) {
     forget_kept(opened->editor.config());
     tell_shared(shared);
     const volume::KeySlot& after = *volume::find_slot(opened->editor.config(), id);
-    if (opened->slot == id && is_given(opened->given, before.kind, key->secret.bytes())) {
+    if (same) {
         tell_notice("the new key is what it was before");
         say("Changed", after, changed->notices);
         return {};
     }
+    say("Changed", after, changed->notices);
     const auto other = is_given(opened->given, before.kind, key->secret.bytes())
                            ? std::nullopt
                            : still_opens(*opened, before);
-    say("Changed", after, changed->notices);
     say_what_stays(other ? "Otherwise what opened it before opens it in copies elsewhere only: "
                          : "What opened it before opens it in copies elsewhere only: ",
                    other);

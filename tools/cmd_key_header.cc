@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // key export-header, import-header.
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 
@@ -7,6 +8,7 @@
 #include "encfs/daemon/header_import.h"
 #include "encfs/lower/lower_fs.h"
 #include "encfs/volume/format.h"
+#include "encfs/volume/rotation.h"
 #include "tools/advice.h"
 #include "tools/cmd_key.h"
 #include "tools/command.h"
@@ -30,6 +32,15 @@ struct HeaderOptions {
 // Which of two that differ opens the volume, only who has a key can tell.
 Outcome<void> check_equal(const daemon::ConfigCopies& copies) {
     if (copies.usable.size() < 2 || copies.usable[0].text == copies.usable[1].text) return {};
+    const bool rotating = std::ranges::any_of(copies.usable, [](const daemon::ConfigCopy& copy) {
+        return volume::is_rotating(copy.config);
+    });
+    if (rotating) {
+        return daemon::fail(daemon::FailureKind::kDamage, volume::kConfigName, " and ",
+                            volume::kConfigBackupName,
+                            " differ, as a rotation of the keys was cut short; run 'extencfs key "
+                            "rotate', which goes on with that, and run the same again");
+    }
     return daemon::fail(daemon::FailureKind::kDamage, volume::kConfigName, " and ",
                         volume::kConfigBackupName,
                         " differ, and without a key nothing tells which is whole; mount the volume "

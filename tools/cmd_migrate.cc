@@ -14,6 +14,7 @@
 #include "encfs/migrate/places.h"
 #include "encfs/migrate/verify.h"
 #include "encfs/migrate/volumes.h"
+#include "tools/advice.h"
 #include "tools/command.h"
 #include "tools/confirm.h"
 #include "tools/key_source.h"
@@ -239,7 +240,7 @@ ExitCode run(const MigrateOptions& options) {
     }
     if (options.second.empty()) return wrong("an old and a new volume are wanted");
     const auto done = Migrate(options).run();
-    return done ? *done : tell(done.error());
+    return done ? *done : tell(advised(done.error(), options.first, Takes::kBothKinds));
 }
 
 }  // namespace

@@ -83,7 +83,14 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (!extencfs::tools::open_standard_streams()) return extencfs::tools::kExitOther;
+    if (!extencfs::tools::open_standard_streams()) {
+        // Nowhere, if that is what could not be opened.
+        std::fputs(
+            "extencfs: /dev/null cannot be opened in place of a closed standard stream; "
+            "check /dev/null, or leave input, output and errors open\n",
+            stderr);
+        return extencfs::tools::kExitOther;
+    }
     try {
         const std::string path = argc > 0 ? argv[0] : "";
         const std::string name = path.substr(path.rfind('/') + 1);
