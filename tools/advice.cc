@@ -40,7 +40,7 @@ Holds what_is_in(const std::string& path) {
     for (const char* name : {volume::kConfigName, volume::kConfigBackupName}) {
         if (fs->stat_at(disk->root_fd(), name)) return Holds::kOwnVolume;
     }
-    const auto config = daemon::read_legacy_config(*fs, disk->root_fd(), "");
+    const auto config = daemon::read_legacy_config_in(*fs, disk->root_fd());
     return config && config->has_value() ? Holds::kEncfs : Holds::kNothing;
 }
 

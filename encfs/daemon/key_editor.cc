@@ -43,7 +43,7 @@ Outcome<KeyEditor> KeyEditor::open(lower::LowerFs& fs, const std::string& path) 
     auto disk = VolumeOnDisk::open(fs, path);
     if (!disk) return std::unexpected(disk.error());
     if (!has_config(*disk)) {
-        const auto encfs = read_legacy_config(fs, disk->root_fd(), "");
+        const auto encfs = read_legacy_config_in(fs, disk->root_fd());
         if (encfs && *encfs) {
             return fail(FailureKind::kCipherDir, path,
                         " is a volume of EncFS, which has one password and no key slots; "

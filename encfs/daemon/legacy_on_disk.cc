@@ -101,6 +101,10 @@ Outcome<std::optional<LegacyConfig>> read_legacy_config(lower::LowerFs& fs, int 
         const char* named = known.variable != nullptr ? std::getenv(known.variable) : nullptr;
         if (named != nullptr && *named != '\0') return read_named(fs, named, known.format);
     }
+    return read_legacy_config_in(fs, root_fd);
+}
+
+Outcome<std::optional<LegacyConfig>> read_legacy_config_in(lower::LowerFs& fs, int root_fd) {
     for (const Known& known : kKnown) {
         const auto file = fs.open(root_fd, known.name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
         if (!file && file.error().value == ENOENT) continue;

@@ -26,6 +26,8 @@ struct LegacyConfig {
 // ERRORS: kConfigRead, kDamage, kUnsupported.
 Outcome<std::optional<LegacyConfig>> read_legacy_config(lower::LowerFs& fs, int root_fd,
                                                         const std::string& config_file);
+// The same, by what lies in the directory alone.
+Outcome<std::optional<LegacyConfig>> read_legacy_config_in(lower::LowerFs& fs, int root_fd);
 
 // ERRORS: kWrongPassword, kDamage, kKeyDerivation, kUnsupported.
 Outcome<core::LegacyVolume> unlock_legacy(const LegacyConfig& config, Bytes password,
