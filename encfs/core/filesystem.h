@@ -310,7 +310,8 @@ class Filesystem {
     void finish_renames();
     // The same beside operations, with the syncfs by that descriptor. LOCKS: tree, for moments.
     Result<void> settle_renames(int syncable);
-    void forget_old_places(const std::vector<Location>& renamed);
+    Result<void> settle_renames_alone(int syncable);  // LOCKS: renamed_.settling()
+    void forget_old_places(const std::vector<RenamedDirectories::Place>& renamed);
     void bound_renames();
     Result<void> sync_if_lost();
 

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <functional>
-#include <ranges>
 
 #include "crypto/random.h"
 
@@ -75,13 +74,11 @@ ListingSnapshots::Known ListingSnapshots::continued(NodeId directory, std::uint6
         next = std::ranges::find(items, lower_cookie, &Item::position);
         if (next == items.end()) {
             // The listing below would go on at the next one, where its positions have an order.
-            const bool from_start = !items.empty() && items.front().position == 0;
-            const std::ranges::subrange rest(items.begin() + (from_start ? 1 : 0), items.end());
-            if (std::ranges::is_sorted(rest, {}, &Item::position))
-                next = std::ranges::lower_bound(rest, lower_cookie, {}, &Item::position);
-            else if (std::ranges::is_sorted(rest, std::greater(), &Item::position))
+            if (std::ranges::is_sorted(items, {}, &Item::position))
+                next = std::ranges::lower_bound(items, lower_cookie, {}, &Item::position);
+            else if (std::ranges::is_sorted(items, std::greater(), &Item::position))
                 next =
-                    std::ranges::lower_bound(rest, lower_cookie, std::greater(), &Item::position);
+                    std::ranges::lower_bound(items, lower_cookie, std::greater(), &Item::position);
             else
                 return Known::kForgotten;
         }

@@ -49,14 +49,20 @@ bool OnlineRotation::has_lost_writes() const {
     return fs_.rotation_.lost_writes;
 }
 
+Result<void> OnlineRotation::watch_storage() {
+    const int root = fs_.root_->fd.get();
+    auto fd = fs_.lower_->open(root, volume::kStateName, O_RDONLY, 0);
+    if (!fd) fd = fs_.lower_->open(root, volume::kConfigName, O_RDONLY, 0);
+    if (!fd) return fail(fd.error());
+    fs_.rotation_.lost_writes = false;
+    fs_.rotation_.sync_fd = std::move(*fd);
+    if (auto r = fs_.lower_->syncfs(fs_.rotation_.sync_fd.get()); !r) return fail(r.error());
+    return {};
+}
+
 Result<void> OnlineRotation::begin(std::shared_ptr<const volume::VolumeKeys> keys,
                                    const MakeResealing& make) {
     if (!fs_.rotation_.possible) return fail(ErrorKind::kUnsupported);
-    if (!fs_.rotation_.sync_fd) {
-        auto fd = fs_.lower_->open(fs_.root_->fd.get(), volume::kConfigName, O_RDONLY, 0);
-        if (!fd) return fail(fd.error());
-        fs_.rotation_.sync_fd = std::move(*fd);
-    }
     const std::unique_lock alone(fs_.gate_);
     auto resealing = make();
     if (!resealing) return fail(resealing.error());

@@ -28,6 +28,9 @@ class OnlineRotation {
     // the scan after an unclean end. ERRORS: whatever would stop a rotation; `failed_at` says
     // where.
     Result<void> survey(RotationRun& run);
+    // From now on a failure of the lower file system to write something is heard of; what was
+    // written before is durable. Call before the first begin(). ERRORS: those of the sync.
+    Result<void> watch_storage();
     // From now on everything is sealed under the last generation of `keys`, and the others are read
     // besides. REQUIRES: a configuration with them is in force below. Also after a run that failed.
     // `make` is called with nobody else at work. ERRORS: its own.

@@ -190,7 +190,7 @@ Result<void> Filesystem::prepare_directory_move(const Place& from, const Place& 
     auto prepared = format_->before_directory_rename(*lower_, fd->get(), from.dir->context,
                                                      from.entry(), to.dir->context, to.entry());
     if (!prepared) return prepared;
-    renamed_.add(to.location);
+    renamed_.add(to.location, to.dir->ino);
     return {};
 }
 

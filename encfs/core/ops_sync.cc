@@ -131,7 +131,9 @@ Result<void> Filesystem::fsync_directory(NodeId node) {
 
 void Filesystem::bound_renames() {
     if (renamed_.count() < kMostRenamed) return;
-    (void)settle_renames(root_->fd.get());  // failing, they stay to be settled
+    const std::unique_lock one(renamed_.settling(), std::try_to_lock);
+    // Who is at it does it for all; failing, they stay to be settled.
+    if (one) (void)settle_renames_alone(root_->fd.get());
 }
 
 void Filesystem::finish_renames() {
@@ -139,7 +141,12 @@ void Filesystem::finish_renames() {
 }
 
 Result<void> Filesystem::settle_renames(int syncable) {
-    std::vector<Location> renamed;
+    const std::lock_guard one(renamed_.settling());
+    return settle_renames_alone(syncable);
+}
+
+Result<void> Filesystem::settle_renames_alone(int syncable) {
+    std::vector<RenamedDirectories::Place> renamed;
     {
         const std::shared_lock tree(tree_lock_);  // none of them is half done
         renamed = renamed_.take();
@@ -155,8 +162,8 @@ Result<void> Filesystem::settle_renames(int syncable) {
     return {};
 }
 
-void Filesystem::forget_old_places(const std::vector<Location>& renamed) {
-    for (const auto& location : renamed) {
+void Filesystem::forget_old_places(const std::vector<RenamedDirectories::Place>& renamed) {
+    for (const auto& [location, parent_ino] : renamed) {
         auto parent = directory(location.parent, Tree::kHeld);
         if (!parent) continue;
         auto fd = lower_->open((*parent)->fd.get(), location.entry, O_RDONLY | O_DIRECTORY, 0);

@@ -99,12 +99,12 @@ struct RotationState {
     RotationNotes notes;
     std::mutex xattr_renewal;  // held over its lower calls
     ListingSnapshots snapshots;
-    // Given when the first rotation begins, and nobody else's: a file system tells each descriptor
-    // once that it could not write something, whoever heard of it by others.
+    // Given when a rotation begins, and nobody else's: a file system tells each descriptor once
+    // that it could not write something, whoever heard of it by others.
     lower::Fd sync_fd;
     // Something that was to be on the disk is in the cache alone, where it looks as if it were
-    // done.
-    bool lost_writes = false;
+    // done. THREADS: any.
+    std::atomic<bool> lost_writes{false};
 
     // While keys are rotated: nobody lifts a mode and puts it back meanwhile. Held over lower
     // calls.

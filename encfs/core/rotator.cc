@@ -116,6 +116,7 @@ Result<void> Filesystem::Rotator::settle_sometimes() {
 std::unexpected<Error> Filesystem::Rotator::lost_writes(const std::string& path,
                                                         const Error& error) {
     fs_.rotation_.lost_writes = true;
+    fs_.write_lost_ = true;
     return failed(path, error);
 }
 

@@ -118,6 +118,7 @@ Result<void> Filesystem::Rotator::seal_file(NodeId node, ContentFile& file,
         run_.bytes += at - std::min(at, told);
         told = std::max(at, told);
         if (progress.sealed && !progress.done) {
+            if (auto r = file.settle(); !r) return failed(path, r.error());
             if (auto r = file.sync(true); !r) return lost_writes(path, r.error());
         }
     }
@@ -182,8 +183,7 @@ bool Filesystem::Rotator::anything_left() {
     // Something moves all the time, in some volumes: what is done with is no reason to go on.
     bool moved = false;
     for (Moved& one : notes_.take_all()) {
-        if (!is_done(one)) {
-            notes_.add(std::move(one));
+        if (!is_done(one) && notes_.add(one)) {
             moved = true;
             continue;
         }

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <utility>
 
 #include "encfs/core/rotator.h"
 #include "encfs/volume/format.h"
@@ -35,7 +34,7 @@ Result<void> Filesystem::Rotator::prepare_directory(Inside& in, const std::strin
                                                : fail(fd.error());
     if (!opened) return failed(path_of(in, entry), opened.error());
     auto done = format_.before_renewal(*fs_.lower_, opened->get(), in.dir()->context, entry, fresh,
-                                       !fs_.renamed_.contains({in.node(), entry}));
+                                       !fs_.renamed_.contains(in.dir()->ino, entry));
     // It was told in the survey, and to be given up; else it is to be brought back first.
     if (!done && done.error().kind == ErrorKind::kDamaged && run_.leave_damaged) return {};
     if (!done) return failed(path_of(in, entry), done.error());
@@ -81,9 +80,7 @@ Result<std::vector<Filesystem::Rotator::Item>> Filesystem::Rotator::items_of(Ins
     const DirContext& context = in.dir()->context;
     std::optional<Error> unreadable;
     std::string at;
-    std::uint64_t after = 0;
     auto listed = fs_.lower_->list(in.fd(), [&](const lower::DirEntry& entry) {
-        const std::uint64_t position = std::exchange(after, entry.cookie);
         // What does not decode stays as it is, and was told. Whatever else keeps it from being
         // read now must not keep it from getting its new name.
         auto name = format_.decode_name(*fs_.lower_, in.fd(), context, entry.name);
@@ -97,7 +94,7 @@ Result<std::vector<Filesystem::Rotator::Item>> Filesystem::Rotator::items_of(Ins
         Item item;
         item.entry = entry.name;
         item.plain = std::move(*name);
-        item.position = position;
+        item.position = entry.position;
         item.cookie = entry.cookie;
         item.type = entry.type;
         item.is.st_ino = entry.ino;
@@ -162,7 +159,8 @@ Result<void> Filesystem::Rotator::rename_all(Inside& in, const std::vector<Item>
         return failed(path_of(in, ""), r.error());
     }
     for (const Item& item : items) {
-        if (S_ISDIR(item.is.st_mode)) fs_.renamed_.add({in.node(), item.fresh.entry});
+        if (S_ISDIR(item.is.st_mode))
+            fs_.renamed_.add({in.node(), item.fresh.entry}, in.dir()->ino);
     }
     return {};
 }

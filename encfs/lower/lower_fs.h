@@ -35,7 +35,8 @@ struct DirEntry {
     std::string_view name;
     std::uint64_t ino;
     unsigned char type;
-    std::uint64_t cookie;  // where a listing goes on after this entry; never 0
+    std::uint64_t cookie;    // where a listing goes on after this entry; never 0
+    std::uint64_t position;  // where one goes on that begins with this entry
 };
 
 class LowerFs {

@@ -68,16 +68,17 @@ class ListBuffer {
 };
 thread_local std::unique_ptr<ListBuffer::Block> ListBuffer::spare;
 
-// False when `each` had enough.
-bool pass_on(const char* at, std::size_t size, const std::function<bool(const DirEntry&)>& each) {
+// False when `each` had enough. `position`: of the first, and then of what comes after the last.
+bool pass_on(const char* at, std::size_t size, std::uint64_t& position,
+             const std::function<bool(const DirEntry&)>& each) {
     for (const char* const end = at + size; at < end;) {
         const auto* const entry = reinterpret_cast<const dirent64*>(at);
         at += entry->d_reclen;
         const std::string_view name(entry->d_name);
+        const auto after = static_cast<std::uint64_t>(entry->d_off);
+        const std::uint64_t here = std::exchange(position, after);
         if (name == "." || name == "..") continue;
-        if (!each(DirEntry{name, entry->d_ino, entry->d_type,
-                           static_cast<std::uint64_t>(entry->d_off)}))
-            return false;
+        if (!each(DirEntry{name, entry->d_ino, entry->d_type, after, here})) return false;
     }
     return true;
 }
@@ -221,12 +222,13 @@ Result<void> PosixLowerFs::list_from(int dirfd, std::uint64_t cookie,
     if (cookie != 0 && ::lseek(dir->get(), static_cast<off_t>(cookie), SEEK_SET) == -1)
         return failure();
     ListBuffer buffer;
+    std::uint64_t position = cookie;
     for (;;) {
         const ssize_t size =
             uninterrupted([&] { return ::getdents64(dir->get(), buffer.data(), kListBuffer); });
         if (size == -1) return failure();
         if (size == 0) return {};
-        if (!pass_on(buffer.data(), static_cast<std::size_t>(size), each)) return {};
+        if (!pass_on(buffer.data(), static_cast<std::size_t>(size), position, each)) return {};
     }
 }
 

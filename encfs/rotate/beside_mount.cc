@@ -177,15 +177,16 @@ Outcome<Notices> BesideMount::begin(const volume::OpeningSecret& secret,
     if (!begun) return std::unexpected(begun.error());
     // Headers that are read are durable then; and times of an older rotation are no concern of
     // ours.
-    if (auto synced = disk_.fs().syncfs(disk_.root_fd()); !synced) {
-        return cannot("", "synced", synced.error());
+    if (auto synced = rotation_.watch_storage(); !synced) {
+        return cannot("", "synced", lower::Errno{core::errno_of(synced.error())});
     }
     rotation_.change_root([this] { (void)Journal::remove(disk_.fs(), disk_.root_fd()); });
     const volume::OpeningSecret same(secret.kind, secret.bytes, unlocked_->slot);
     auto written = put_config(disk_, *unlocked_, begun->config, begun->volume_key, same,
                               [this](const auto& write) { rotation_.change_root(write); });
-    if (!written) return written;
+    if (!was_begun()) return written;  // which failed
     unlocked_->volume_key = std::move(begun->volume_key);
+    if (!written) return written;
     // From here on nothing but a rotation opens the volume.
     if (auto given = give_keys(); !given) return std::unexpected(given.error());
     return written;
@@ -207,7 +208,8 @@ Outcome<Notices> BesideMount::run(core::RotationRun& run) {
     if (!ended) return std::unexpected(daemon::slot_failure(ended.error()));
     auto notices = put_config(disk_, *unlocked_, *ended, unlocked_->volume_key, std::nullopt,
                               [this](const auto& write) { rotation_.change_root(write); });
-    if (!notices) return notices;
+    // It may be in force all the same.
+    if (!notices && is_half_way()) return notices;
     auto derived = keys_of(*unlocked_);
     if (!derived) return std::unexpected(derived.error());
     rotation_.end(std::shared_ptr<const volume::VolumeKeys>(std::move(*derived)));

@@ -53,7 +53,7 @@ Outcome<Notices> put_config(const daemon::VolumeOnDisk& disk, daemon::UnlockedVo
     } else {
         write();
     }
-    if (!notices) return notices;
+    if (!notices && !disk.has_text(volume::kConfigName, text)) return notices;
     volume.config = std::move(*read_back);
     volume.text = std::move(text);
     return notices;

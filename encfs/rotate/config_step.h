@@ -27,8 +27,8 @@ daemon::Outcome<volume::BegunRotation> begun_config(const daemon::UnlockedVolume
 using Around = std::function<void(const std::function<void()>&)>;
 
 // Puts `changed` in place of both copies and of what `volume` says; `check` opens it, or was not
-// given. The files are written within `around`. REQUIRES: the writer lock. ERRORS: kConfigWrite,
-// kOther.
+// given. The files are written within `around`. REQUIRES: the writer lock. ERRORS: kConfigWrite
+// (`volume` says which one is in force), kOther.
 daemon::Outcome<daemon::Notices> put_config(const daemon::VolumeOnDisk& disk,
                                             daemon::UnlockedVolume& volume,
                                             const volume::Config& changed,

@@ -119,7 +119,7 @@ Outcome<Notices> Rotation::end(bool reached_all) {
     const auto ended = volume::end_rotation(unlocked_->config);
     if (!ended) return std::unexpected(daemon::slot_failure(ended.error()));
     auto notices = put_config(disk_, *unlocked_, *ended, unlocked_->volume_key, std::nullopt);
-    if (!notices) return notices;
+    if (!notices && volume::is_rotating(config())) return notices;
     // The rotation is over; what fails from here on is mended by the next mount.
     (void)Journal::remove(disk_.fs(), disk_.root_fd());
     const auto root = disk_.fs().stat(disk_.root_fd());

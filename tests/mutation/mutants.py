@@ -387,4 +387,4 @@ rules(CORE + "format1_file_reseal.cc", "rotate",
       ("short pages become whole", "is_short ? state.used : header_.size", "header_.size"))
 rules(CORE + "listing_snapshots.cc", "rotate",
       ("positions are not looked at", "next = std::ranges::find(items, lower_cookie, &Item::position);", "next = items.end();"),
-      ("orders that fall are not known", "else if (std::ranges::is_sorted(rest, std::greater(), &Item::position))", "else if (false)"))
+      ("orders that fall are not known", "else if (std::ranges::is_sorted(items, std::greater(), &Item::position))", "else if (false)"))

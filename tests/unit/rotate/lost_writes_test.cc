@@ -144,6 +144,27 @@ TEST_CASE("a rotation beside a mount does not end on what a failing disk lost") 
     }
 }
 
+TEST_CASE("what the disk did before a rotation is no concern of it") {
+    const RotatePlace place;
+    place.fill();
+    fake::FaultLowerFs lower;
+    lower.track_power_loss();
+    auto fs = place.open(lower);
+    REQUIRE(!rotate_beside(lower, place.path(), *fs));
+    const auto made = fs->create(kRootNode, "file", 0600, {});
+    REQUIRE(made);
+    REQUIRE(fs->write(made->node, 0, bytes_of("text"), core::WriteSource::kCaller, {}));
+    lower.lose_writes_at(1);
+    CHECK(!fs->fsync(made->node, true));
+    CHECK(lower.losses() == 1);
+    const auto again = rotate_beside(lower, place.path(), *fs);
+    INFO((again ? again->sentence : "done"));
+    CHECK(!again);
+    fs->forget(made->node, 1);
+    core::OnlineRotation(*fs).forget_listings();
+    (void)fs->finish();
+}
+
 // An append whose header came to the disk and whose last page did not.
 TEST_CASE("what can be read of a fragment that lost its end can be read afterwards") {
     for (const bool beside : {false, true}) {
