@@ -61,7 +61,7 @@ void rotate_unmounted(fake::FaultLowerFs& lower, const RotatePlace& place) {
 
 }  // namespace
 
-TEST_CASE("what a failing disk lost is sealed again by the next rotation") {
+TEST_CASE("what a failing disk lost at any call is sealed again by the next rotation") {
     for (std::uint64_t n = 1;; n += kStep) {
         INFO("sync " << n);
         REQUIRE(n < kMostSyncs);
@@ -84,7 +84,7 @@ TEST_CASE("what a failing disk lost is sealed again by the next rotation") {
     }
 }
 
-TEST_CASE("what a failing disk lost is sealed again although the power goes meanwhile") {
+TEST_CASE("what a failing disk lost at any call is sealed again although the power goes") {
     for (std::uint64_t n = 1; n < 30; ++n) {
         for (std::uint64_t call = n; call < 200; call += 23 * kStep) {
             INFO("sync " << n << ", call " << call);
@@ -108,7 +108,7 @@ TEST_CASE("what a failing disk lost is sealed again although the power goes mean
     }
 }
 
-TEST_CASE("a rotation beside a mount does not end on what a failing disk lost") {
+TEST_CASE("a rotation beside a mount does not end on what a failing disk lost at any call") {
     bool stopped = false;
     for (std::uint64_t n = 1;; n += kStep) {
         INFO("sync " << n);
