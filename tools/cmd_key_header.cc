@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // key export-header, import-header.
-#include <algorithm>
 #include <cstdio>
 #include <memory>
 
@@ -32,10 +31,8 @@ struct HeaderOptions {
 // Which of two that differ opens the volume, only who has a key can tell.
 Outcome<void> check_equal(const daemon::ConfigCopies& copies) {
     if (copies.usable.size() < 2 || copies.usable[0].text == copies.usable[1].text) return {};
-    const bool rotating = std::ranges::any_of(copies.usable, [](const daemon::ConfigCopy& copy) {
-        return volume::is_rotating(copy.config);
-    });
-    if (rotating) {
+    // The first is the newer one; of a rotation that is over, the other may be left.
+    if (volume::is_rotating(copies.usable.front().config)) {
         return daemon::fail(daemon::FailureKind::kDamage, volume::kConfigName, " and ",
                             volume::kConfigBackupName,
                             " differ, as a rotation of the keys was cut short; run 'extencfs key "

@@ -93,9 +93,10 @@ Result<void> Filesystem::fsync(NodeId node, bool data_only) {
     if (!opened) return std::unexpected(opened.error());
     // It takes as long as the disk likes, and whoever waits at the gate keeps all others out.
     if (rotation_.possible) still = {};
+    if (auto r = (*opened)->settle(); !r) return r;
     if (auto r = (*opened)->sync(data_only); !r) {
-        // It is told once, and a rotation of keys that is under way would not hear of it.
-        if (errno_of(r.error()) == EIO) rotation_.lost_writes = true;
+        // It is told once, and a rotation of keys that is under way need not hear of it.
+        if (r.error().kind == ErrorKind::kLower) rotation_.lost_writes = true;
         return r;
     }
     if (rotation_.possible) still = still_paths();

@@ -205,8 +205,8 @@ Outcome<void> HeaderImport::check_names(BytesN<32> volume_key) const {
 }
 
 Outcome<void> HeaderImport::check_no_rotation() const {
-    if (volume::is_rotating(imported_.config)) return {};
-    if (disk_.fs().stat_at(disk_.root_fd(), volume::kRotationName)) {
+    if (!volume::is_rotating(imported_.config) &&
+        disk_.fs().stat_at(disk_.root_fd(), volume::kRotationName)) {
         return fail(FailureKind::kKeySlot, "a rotation of the keys of ", disk_.path(),
                     " was cut short, and ", name_,
                     " is not from within it; give what was exported "

@@ -165,6 +165,35 @@ TEST_CASE("what the disk did before a rotation is no concern of it") {
     (void)fs->finish();
 }
 
+TEST_CASE("what a program's fsync is told ends a rotation beside it") {
+    const RotatePlace place;
+    const std::string text(600'000, 'x');
+    fake::FaultLowerFs lower;
+    auto fs = place.open(lower);
+    const auto small = fs->create(kRootNode, "small", 0600, {});
+    const auto big = fs->create(kRootNode, "big", 0600, {});
+    REQUIRE(small);
+    REQUIRE(big);
+    for (const auto& [node, size] : {std::pair{small->node, 100}, {big->node, 600'000}}) {
+        const Bytes bytes = bytes_of(text).first(static_cast<std::size_t>(size));
+        REQUIRE(fs->write(node, 0, bytes, core::WriteSource::kCaller, {}));
+    }
+    bool met = false;
+    lower.before_sync(text.size(), [&] {
+        lower.fail_at(1, EIO, fake::Calls::named("fsync"));
+        met = !fs->fsync(small->node, false);
+    });
+    CHECK(rotate_beside(lower, place.path(), *fs));
+    CHECK(met);
+    CHECK(core::OnlineRotation(*fs).has_lost_writes());
+    CHECK(rotate_beside(lower, place.path(), *fs));
+    for (const auto& one : {small, big}) fs->forget(one->node, 1);
+    core::OnlineRotation(*fs).forget_listings();
+    (void)fs->finish();
+    fs.reset();
+    REQUIRE(!rotate_keys(lower, place.path()));
+}
+
 // An append whose header came to the disk and whose last page did not.
 TEST_CASE("what can be read of a fragment that lost its end can be read afterwards") {
     for (const bool beside : {false, true}) {
