@@ -22,26 +22,12 @@ namespace {
 
 constexpr std::uint64_t kMostCalls = 2000;
 
-// As the daemon does it. Returns the failure, if it failed.
-std::optional<daemon::Failure> rotate_beside(lower::LowerFs& lower, const std::string& path,
-                                             Filesystem& fs) {
-    const auto disk = daemon::VolumeOnDisk::open(lower, path);
-    if (!disk) return disk.error();
-    rotate::BesideMount rotation(*disk, fs);
-    const volume::OpeningSecret secret(bytes_of("right"));
-    if (auto opened = rotation.unlock(secret); !opened) return opened.error();
-    core::RotationRun run;
-    if (rotation.was_begun()) {
-        if (auto resumed = rotation.resume(); !resumed) return resumed.error();
-    } else {
-        if (auto seen = rotation.survey(run); !seen) return seen.error();
-        if (run.damaged != 0) return daemon::Failure{daemon::FailureKind::kDamage, "damaged"};
-        if (auto begun = rotation.begin(secret, std::nullopt); !begun) return begun.error();
-    }
-    auto done = rotation.run(run);
-    if (!done) return done.error();
-    if (run.damaged != 0) return daemon::Failure{daemon::FailureKind::kDamage, "damaged after"};
-    return std::nullopt;
+// The failure, damage among them.
+std::optional<daemon::Failure> failure_of_rotation(lower::LowerFs& lower, const RotatePlace& place,
+                                                   Filesystem& fs) {
+    const Rotated done = rotate_beside(lower, place.path(), fs);
+    if (done.failed || done.damaged == 0) return done.failed;
+    return daemon::Failure{daemon::FailureKind::kDamage, "damaged after"};
 }
 
 void check_failed(const std::optional<daemon::Failure>& failed) {
@@ -88,7 +74,7 @@ TEST_CASE("a rotation beside a file system keeps everything, there and below") {
     const auto real = lower::make_posix_lower_fs();
     auto fs = place.open(*real);
     CHECK(difference(seen_in(*fs, Compare::kAll), before) == "");
-    check_failed(rotate_beside(*real, place.path(), *fs));
+    check_failed(failure_of_rotation(*real, place, *fs));
     CHECK(difference(seen_in(*fs, Compare::kAll), before) == "");
     CHECK(opened_by(place.path(), **old_keys) == 0);
     auto new_keys = place.derived();
@@ -99,7 +85,7 @@ TEST_CASE("a rotation beside a file system keeps everything, there and below") {
     auto made = fs->create(kRootNode, "between", 0600, {});
     REQUIRE(made);
     REQUIRE(fs->write(made->node, 0, bytes_of("text"), core::WriteSource::kCaller, {}));
-    check_failed(rotate_beside(*real, place.path(), *fs));
+    check_failed(failure_of_rotation(*real, place, *fs));
     CHECK(opened_by(place.path(), **new_keys) == 0);
     core::OnlineRotation(*fs).forget_listings();
     fs->forget(made->node, 1);
@@ -130,7 +116,7 @@ TEST_CASE("what is open without a name is rotated too") {
         REQUIRE(fs->write(node, 0, bytes_of(text), core::WriteSource::kCaller, {}));
     REQUIRE(fs->set_xattr(nameless->node, "user.of it", bytes_of("value"), 0));
     REQUIRE(fs->unlink(kRootNode, "gone"));
-    check_failed(rotate_beside(*real, place.path(), *fs));
+    check_failed(failure_of_rotation(*real, place, *fs));
     core::IoBuffer buffer;
     for (const auto node : {gone->node, nameless->node}) {
         const auto got = fs->read(node, 0, text.size(), buffer);
@@ -164,7 +150,7 @@ TEST_CASE("a listing that a rotation comes in between tells each name once") {
         std::uint64_t cookie = 0;
         auto names = listed_in_parts(*fs, kRootNode, 7, 10, cookie);
         // The second began while listings are steady already, the third after they were ordinary.
-        check_failed(rotate_beside(*real, place.path(), *fs));
+        check_failed(failure_of_rotation(*real, place, *fs));
         for (std::string& more : listed_in_parts(*fs, kRootNode, 7, 1000, cookie))
             names.push_back(std::move(more));
         std::ranges::sort(names);
@@ -206,7 +192,7 @@ TEST_CASE("a listing of what is removed meanwhile goes on after a rotation") {
             REQUIRE(fs->unlink(node, name));
             left.erase(name);
         }
-        check_failed(rotate_beside(*real, place.path(), *fs));
+        check_failed(failure_of_rotation(*real, place, *fs));
         auto names = listed_in_parts(*fs, node, 7, 1000, cookie);
         std::ranges::sort(names);
         std::erase(names, "directory");
@@ -231,7 +217,7 @@ TEST_CASE("a rotation beside a file system that is killed at any call is gone on
         {
             const auto fs = place.open(lower);
             lower.die_at(lower.count(fake::Calls::mutating()) + n);
-            (void)rotate_beside(lower, place.path(), *fs);
+            (void)failure_of_rotation(lower, place, *fs);
             through = !lower.dead();
         }
         check_end(place, **old_keys, before);
@@ -258,7 +244,7 @@ TEST_CASE("a rotation beside a file system that loses power at any call is gone 
         {
             const auto fs = place.open(lower);
             lower.die_at(lower.count(fake::Calls::mutating()) + n);
-            (void)rotate_beside(lower, place.path(), *fs);
+            (void)failure_of_rotation(lower, place, *fs);
             through = !lower.dead();
             said = lower.power_cut(n);
         }
@@ -281,7 +267,7 @@ TEST_CASE("a rotation that fails at any call is gone on with in the same mount")
         auto fs = place.open(lower);
         const std::uint64_t at = lower.count(fake::Calls::mutating()) + n;
         lower.fail_at(at, ENOSPC);
-        (void)rotate_beside(lower, place.path(), *fs);
+        (void)failure_of_rotation(lower, place, *fs);
         const bool through = lower.count(fake::Calls::mutating()) < at;
         // Half rotated, everything is as it was, but for how many names a symlink with several has.
         const auto without_count = [](Upper upper) {
@@ -296,7 +282,7 @@ TEST_CASE("a rotation that fails at any call is gone on with in the same mount")
         const auto keys = place.derived();
         const bool over = keys && (*keys)->current().number != (*old_keys)->current().number;
         if (!over) {
-            const auto again = rotate_beside(lower, place.path(), *fs);
+            const auto again = failure_of_rotation(lower, place, *fs);
             // A sync that failed is not gone on after in this mount.
             if (!core::OnlineRotation(*fs).has_lost_writes())
                 check_failed(again);
@@ -349,7 +335,7 @@ TEST_CASE("threads do everything at once beside a rotation of keys", "[threads]"
             bool last = false;
             while (!last && !failed) {
                 last = at_work == 0;
-                failed = rotate_beside(*real, place.path(), *fs);
+                failed = failure_of_rotation(*real, place, *fs);
             }
             for (auto& thread : threads) thread.join();
         }

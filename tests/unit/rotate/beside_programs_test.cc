@@ -8,7 +8,6 @@
 
 #include "encfs/core/listing_snapshots.h"
 #include "encfs/core/online_rotation.h"
-#include "encfs/rotate/beside_mount.h"
 #include "tests/fake/fault_lower_fs.h"
 #include "tests/unit/rotate/rotate_place.h"
 
@@ -51,35 +50,6 @@ NodeId find(Filesystem& fs, NodeId parent, const std::string& name) {
     const auto found = fs.lookup(parent, name);
     REQUIRE(found);
     return found->node;
-}
-
-struct Rotated {
-    std::optional<daemon::Failure> failed;
-    std::uint64_t damaged = 0;
-};
-
-// `between`: when the new key is in force and nothing is sealed under it yet.
-Rotated rotate_beside(lower::LowerFs& lower, const std::string& path, Filesystem& fs,
-                      const std::function<void()>& between = {}, bool leave_damaged = false) {
-    const auto disk = daemon::VolumeOnDisk::open(lower, path);
-    REQUIRE(disk);
-    rotate::BesideMount rotation(*disk, fs);
-    const volume::OpeningSecret secret(bytes_of("right"));
-    if (auto opened = rotation.unlock(secret); !opened) return {opened.error()};
-    core::RotationRun run;
-    run.leave_damaged = leave_damaged;
-    if (rotation.was_begun()) {
-        if (auto resumed = rotation.resume(); !resumed) return {resumed.error()};
-    } else {
-        if (auto seen = rotation.survey(run); !seen) return {seen.error()};
-        if (run.damaged != 0 && !leave_damaged)
-            return {daemon::Failure{daemon::FailureKind::kDamage, "damaged"}, run.damaged};
-        run.damaged = 0;
-        if (auto begun = rotation.begin(secret, std::nullopt); !begun) return {begun.error()};
-    }
-    if (between) between();
-    if (auto done = rotation.run(run); !done) return {done.error(), run.damaged};
-    return {std::nullopt, run.damaged};
 }
 
 std::vector<std::string> lower_directories(const RotatePlace& place) {

@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 
 #include "encfs/core/online_rotation.h"
-#include "encfs/rotate/beside_mount.h"
 #include "encfs/volume/geometry.h"
 #include "tests/fake/fault_lower_fs.h"
 #include "tests/unit/rotate/rotate_place.h"
@@ -17,28 +16,6 @@ using core::kRootNode;
 namespace {
 
 constexpr std::uint64_t kMostSyncs = 200;
-
-// Of a rotation beside `fs`, from its beginning or from where an earlier one stopped.
-std::optional<daemon::Failure> rotate_beside(lower::LowerFs& lower, const std::string& path,
-                                             Filesystem& fs, std::uint64_t* damaged = nullptr) {
-    const auto disk = daemon::VolumeOnDisk::open(lower, path);
-    if (!disk) return disk.error();
-    rotate::BesideMount rotation(*disk, fs);
-    const volume::OpeningSecret secret(bytes_of("right"));
-    if (auto opened = rotation.unlock(secret); !opened) return opened.error();
-    core::RotationRun run;
-    if (rotation.was_begun()) {
-        if (auto resumed = rotation.resume(); !resumed) return resumed.error();
-    } else {
-        if (auto seen = rotation.survey(run); !seen) return seen.error();
-        if (auto begun = rotation.begin(secret, std::nullopt); !begun) return begun.error();
-    }
-    run.damaged = 0;
-    auto done = rotation.run(run);
-    if (damaged != nullptr) *damaged = run.damaged;
-    if (!done) return done.error();
-    return std::nullopt;
-}
 
 // The cache is gone; nothing but the disk is left.
 void check_on_disk(fake::FaultLowerFs& lower, const RotatePlace& place,
@@ -127,7 +104,7 @@ TEST_CASE("a rotation beside a mount does not end on what a failing disk lost at
         // Whoever else asks may be the one who is told of it.
         (void)fs->fsync_directory(kRootNode);
         for (int turn = 0; turn < 2 && !is_over(place, **old_keys); ++turn) {
-            const auto again = rotate_beside(lower, place.path(), *fs);
+            const auto again = rotate_beside(lower, place.path(), *fs).failed;
             stopped = stopped || again;
             CHECK((again || !core::OnlineRotation(*fs).has_lost_writes()));
         }
@@ -150,14 +127,14 @@ TEST_CASE("what the disk did before a rotation is no concern of it") {
     fake::FaultLowerFs lower;
     lower.track_power_loss();
     auto fs = place.open(lower);
-    REQUIRE(!rotate_beside(lower, place.path(), *fs));
+    REQUIRE(!rotate_beside(lower, place.path(), *fs).failed);
     const auto made = fs->create(kRootNode, "file", 0600, {});
     REQUIRE(made);
     REQUIRE(fs->write(made->node, 0, bytes_of("text"), core::WriteSource::kCaller, {}));
     lower.lose_writes_at(1);
     CHECK(!fs->fsync(made->node, true));
     CHECK(lower.losses() == 1);
-    const auto again = rotate_beside(lower, place.path(), *fs);
+    const auto again = rotate_beside(lower, place.path(), *fs).failed;
     INFO((again ? again->sentence : "done"));
     CHECK(!again);
     fs->forget(made->node, 1);
@@ -183,10 +160,10 @@ TEST_CASE("what a program's fsync is told ends a rotation beside it") {
         lower.fail_at(1, EIO, fake::Calls::named("fsync"));
         met = !fs->fsync(small->node, false);
     });
-    CHECK(rotate_beside(lower, place.path(), *fs));
+    CHECK(rotate_beside(lower, place.path(), *fs).failed);
     CHECK(met);
     CHECK(core::OnlineRotation(*fs).has_lost_writes());
-    CHECK(rotate_beside(lower, place.path(), *fs));
+    CHECK(rotate_beside(lower, place.path(), *fs).failed);
     for (const auto& one : {small, big}) fs->forget(one->node, 1);
     core::OnlineRotation(*fs).forget_listings();
     (void)fs->finish();
@@ -241,7 +218,9 @@ TEST_CASE("what can be read of a fragment that lost its end can be read afterwar
             std::uint64_t damaged = 0;
             if (beside) {
                 auto fs = place.open(*real);
-                REQUIRE(!rotate_beside(*real, place.path(), *fs, &damaged));
+                const Rotated done = rotate_beside(*real, place.path(), *fs);
+                REQUIRE(!done.failed);
+                damaged = done.damaged;
                 (void)fs->finish();
             } else {
                 rotate::Damages told;
@@ -293,7 +272,7 @@ TEST_CASE("as many attributes as can be listed stay ones that can be listed") {
         REQUIRE(old_keys);
         if (beside) {
             auto fs = place.open(*real);
-            const auto failed = rotate_beside(*real, place.path(), *fs);
+            const auto failed = rotate_beside(*real, place.path(), *fs).failed;
             INFO((failed ? failed->sentence : "done"));
             REQUIRE(!failed);
             CHECK(fs->finish());

@@ -5,6 +5,8 @@
 
 #include <set>
 
+#include "encfs/core/online_rotation.h"
+#include "encfs/rotate/beside_mount.h"
 #include "encfs/volume/geometry.h"
 
 namespace extencfs::test {
@@ -290,6 +292,29 @@ std::optional<daemon::Failure> rotate_keys(lower::LowerFs& fs, const std::string
     auto done = rotation->run(jobs, told, progress);
     if (!done) return done.error();
     return std::nullopt;
+}
+
+Rotated rotate_beside(lower::LowerFs& lower, const std::string& path, Filesystem& fs,
+                      const std::function<void()>& between, bool leave_damaged) {
+    const auto disk = daemon::VolumeOnDisk::open(lower, path);
+    REQUIRE(disk);
+    rotate::BesideMount rotation(*disk, fs);
+    const volume::OpeningSecret secret(bytes_of("right"));
+    if (auto opened = rotation.unlock(secret); !opened) return {opened.error()};
+    core::RotationRun run;
+    run.leave_damaged = leave_damaged;
+    if (rotation.was_begun()) {
+        if (auto resumed = rotation.resume(); !resumed) return {resumed.error()};
+    } else {
+        if (auto seen = rotation.survey(run); !seen) return {seen.error()};
+        if (run.damaged != 0 && !leave_damaged)
+            return {daemon::Failure{daemon::FailureKind::kDamage, "damaged"}, run.damaged};
+        run.damaged = 0;
+        if (auto begun = rotation.begin(secret, std::nullopt); !begun) return {begun.error()};
+    }
+    if (between) between();
+    if (auto done = rotation.run(run); !done) return {done.error(), run.damaged};
+    return {std::nullopt, run.damaged};
 }
 
 bool end_rotation(const RotatePlace& place, const volume::VolumeKeys& old_keys) {

@@ -70,6 +70,16 @@ std::optional<daemon::Failure> rotate_keys(lower::LowerFs& fs, const std::string
                                            rotate::Damages* damages = nullptr,
                                            std::string_view password = "right", unsigned jobs = 1);
 
+// Of a rotation beside `fs`.
+struct Rotated {
+    std::optional<daemon::Failure> failed;
+    std::uint64_t damaged = 0;
+};
+// As the daemon does it, from the beginning or from where an earlier one stopped. `between`: when
+// the new key is in force and nothing is sealed under it yet.
+Rotated rotate_beside(lower::LowerFs& lower, const std::string& path, core::Filesystem& fs,
+                      const std::function<void()>& between = {}, bool leave_damaged = false);
+
 // After whatever cut a rotation short: goes on with it unless it is over. Returns whether the
 // volume had one generation of keys then: it was over, or had not begun.
 bool end_rotation(const RotatePlace& place, const volume::VolumeKeys& old_keys);
